@@ -1,0 +1,65 @@
+// @ts-check
+/** How npm is called, and what its failures mean in one line. */
+import { dirname, delimiter } from 'node:path'
+
+/**
+ * npm run by a given Node: the npm that started us where there is one, else the one on the PATH.
+ * @param {string} node absolute path
+ * @param {string} folder where package.json and package-lock.json lie
+ * @param {readonly string[]} extra
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {{ command: string, args: string[], env: NodeJS.ProcessEnv }}
+ */
+export function npmCi(node, folder, extra, env) {
+  const args = [
+    'ci', '--prefix', folder, '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund',
+    // `npm run -s` hands its silence down, and then a failure would have no reason
+    '--loglevel=error', '--no-progress',
+    // npm's own waits (10 s, then 60 s) make a machine without network look hung
+    '--fetch-retries=4', '--fetch-retry-mintimeout=500', '--fetch-retry-factor=3', '--fetch-retry-maxtimeout=15000',
+    ...extra,
+  ]
+  // the shebang of npm is `env node`: on the PATH the chosen Node has to come first
+  const childEnv = { ...env, PATH: `${dirname(node)}${delimiter}${env['PATH'] ?? ''}` }
+  const cli = env['npm_execpath']
+  return cli !== undefined && /npm-cli\.c?js$/.test(cli)
+    ? { command: node, args: [cli, ...args], env: childEnv }
+    : { command: 'npm', args, env: childEnv }
+}
+
+/** @type {ReadonlyArray<readonly [pattern: RegExp, meaning: (code: string) => string]>} first match wins */
+const meanings = [
+  [/\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT|FETCH_ERROR)\b/,
+    (code) => `npm could not reach its registry (${code}): check the network or the proxy, then run again`],
+  [/\b(ENOTCACHED)\b/, () => 'npm is set to offline and its cache lacks a package: run once with the network'],
+  [/\b(UNABLE_TO_[A-Z_]+|SELF_SIGNED_CERT[A-Z_]*|CERT_[A-Z_]+|DEPTH_ZERO_SELF_SIGNED_CERT)\b/,
+    (code) => `npm does not trust the registry's certificate (${code}): set NODE_EXTRA_CA_CERTS or npm's cafile`],
+  [/\b(ENOSPC)\b/, () => 'the disk is full (ENOSPC): free about 600 MB, then run again'],
+  [/\b(EACCES|EPERM|EROFS)\b/, (code) => `npm may not write here (${code}): check who owns this folder and npm's cache`],
+  [/\b(EINTEGRITY)\b/, () => 'a package differs from what the lockfile expects (EINTEGRITY): `npm cache clean --force`, then run again'],
+  [/\b(ETARGET|E404)\b/, (code) => `the registry lacks a package that the lockfile names (${code}): is another registry or a mirror set?`],
+  [/\b(E401|E403|ENEEDAUTH)\b/, (code) => `the registry refused a package (${code}): check npm's registry and credentials`],
+  [/\b(EUSAGE)\b/, () => 'package-lock.json does not fit package.json (EUSAGE): run `npm install` with Node 24, or restore both files'],
+]
+
+/**
+ * @param {string} output what npm printed
+ * @returns {string} one line
+ */
+export function npmFailure(output) {
+  for (const [pattern, meaning] of meanings) {
+    const code = pattern.exec(output)?.[1]
+    if (code !== undefined) return meaning(code)
+  }
+  const last = output.split('\n').map((line) => line.replace(/^npm (error|ERR!)\s*/, '').trim())
+    .filter((line) => line !== '' && !line.includes('A complete log of this run'))
+  return `npm ci failed: ${last[0] ?? 'it said nothing; run `npm ci` by hand'}`
+}
+
+/**
+ * @param {string} output
+ * @returns {boolean} whether asking again could help, because the first answer came from npm's cache
+ */
+export function isWorthRetrying(output) {
+  return /\b(ETARGET|E404|ENOTCACHED|EINTEGRITY)\b/.test(output)
+}
