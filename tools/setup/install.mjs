@@ -8,7 +8,9 @@ import { join } from 'node:path'
 import { SetupError } from './setup-error.mjs'
 
 /**
- * @typedef {{ version?: string, integrity?: string, optional?: boolean, devOptional?: boolean, link?: boolean,
+ * @typedef {Record<string, string>} Ranges
+ * @typedef {{ version?: string, integrity?: string, link?: boolean, dependencies?: Ranges, devDependencies?: Ranges,
+ *   optionalDependencies?: Ranges, peerDependencies?: Ranges,
  *   os?: string | string[], cpu?: string | string[], libc?: string | string[] }} LockedPackage
  * @typedef {{ packages: Record<string, LockedPackage> }} Lockfile
  * @typedef {{ os: string, cpu: string, libc: string | undefined }} Machine
@@ -51,6 +53,48 @@ function allows(rule, value) {
 }
 
 /**
+ * The packages of a lockfile that npm installs on a machine. What only a package for another platform depends on is
+ * left out with it, though it names no platform itself.
+ * @param {Lockfile} lock
+ * @param {Machine} machine
+ * @returns {Set<string>} paths such as "node_modules/zod", without the root
+ */
+export function expectedPackages(lock, machine) {
+  /** @type {Set<string>} */
+  const reached = new Set()
+  const queue = ['']
+  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
+    const from = lock.packages[path]
+    if (from === undefined) continue
+    const names = [from.dependencies, from.optionalDependencies, from.peerDependencies,
+      path === '' ? from.devDependencies : undefined].flatMap((ranges) => Object.keys(ranges ?? {}))
+    for (const name of names) {
+      const found = resolveIn(lock, path, name)
+      if (found === undefined || reached.has(found)) continue
+      const target = lock.packages[found]
+      if (target === undefined || target.link === true || !fits(target, machine)) continue
+      reached.add(found)
+      queue.push(found)
+    }
+  }
+  return reached
+}
+
+/**
+ * Node's own look-up: beside the package first, then in each folder above.
+ * @param {Lockfile} lock
+ * @param {string} path
+ * @param {string} name
+ */
+function resolveIn(lock, path, name) {
+  for (let folder = path; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/node_modules/')))) {
+    const candidate = folder === '' ? `node_modules/${name}` : `${folder}/node_modules/${name}`
+    if (lock.packages[candidate] !== undefined) return candidate
+    if (folder === '') return undefined
+  }
+}
+
+/**
  * The first difference between what is locked and what is installed.
  * An optional package that fits the machine must be there too: npm under an old Node leaves out native bindings
  * whose `engines` it does not meet, and the tools that need them then fail with a riddle.
@@ -61,8 +105,8 @@ function allows(rule, value) {
  */
 export function difference(lock, installed, machine) {
   if (installed === undefined) return 'nothing installed'
-  for (const [path, locked] of Object.entries(lock.packages)) {
-    if (path === '' || locked.link === true || !fits(locked, machine)) continue
+  for (const path of expectedPackages(lock, machine)) {
+    const locked = lock.packages[path] ?? {}
     const found = installed.packages[path]
     if (found === undefined) return `${path} is missing`
     if (found.version !== locked.version || found.integrity !== locked.integrity) {
@@ -70,7 +114,7 @@ export function difference(lock, installed, machine) {
     }
   }
   for (const path of Object.keys(installed.packages)) {
-    if (path !== '' && lock.packages[path] === undefined) return `${path} is not in the lockfile`
+    if (lock.packages[path] === undefined) return `${path} is not in the lockfile`
   }
   return undefined
 }
