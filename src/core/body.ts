@@ -1,0 +1,167 @@
+/**
+ * The one body wrap. It makes every reply body end exactly once: at its end, by error, by abort, by `cancel`, or because
+ * nobody read it for too long. Never rely on a generator's `finally` for that: one that nobody reads never runs it.
+ */
+import type { LiveCall } from './call.ts'
+import type { Cancel, Clock } from './clock.ts'
+import { FlyballError, toFlyballError } from './errors.ts'
+import type { Chunk, Reply } from './reply.ts'
+import type { Outcome } from './settlement.ts'
+
+export interface BodyEnd {
+  readonly outcome: Outcome
+  readonly reason?: string
+}
+
+/** A reader that asks for nothing for this long has left without saying so. */
+export const DEFAULT_UNREAD_MS = 60_000
+
+/**
+ * Invariants: `onEnd` listeners run exactly once; after the end every `next` is done or throws; the source is told to
+ * stop (`reply.cancel` and `iterator.return`) on every end but its own.
+ */
+export class ManagedBody implements AsyncIterableIterator<Chunk> {
+  readonly #source: AsyncIterator<Chunk>
+  readonly #reply: Reply
+  readonly #call: LiveCall
+  readonly #clock: Clock
+  readonly #unreadMs: number
+  #end: BodyEnd | undefined
+  #failure: FlyballError | undefined
+  #listeners: ((end: BodyEnd) => void)[] = []
+  #rejectPending: ((error: FlyballError) => void) | undefined
+  #timer: Cancel | undefined
+  #lastAskedMs: number
+  #readySinceMs: number | undefined
+  #semanticError: string | undefined
+  readonly #onAbort: () => void
+
+  constructor(reply: Reply, call: LiveCall, clock: Clock, unreadMs = DEFAULT_UNREAD_MS) {
+    this.#reply = reply
+    this.#source = reply.body[Symbol.asyncIterator]()
+    this.#call = call
+    this.#clock = clock
+    this.#unreadMs = unreadMs
+    this.#lastAskedMs = clock.monoMs()
+    if (reply.status >= 400) this.#semanticError = `upstream_${reply.status}`
+    this.#onAbort = () => {
+      const error = toFlyballError(call.signal.reason, 'cancelled')
+      this.#finish({ outcome: error.outcome, reason: error.reason }, error)
+    }
+    if (call.signal.aborted) this.#onAbort()
+    else {
+      call.signal.addEventListener('abort', this.#onAbort, { once: true })
+      this.#armUnread()
+    }
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /** Runs `fn` when the body ends; at once if it has. */
+  onEnd(fn: (end: BodyEnd) => void): void {
+    if (this.#end) fn(this.#end)
+    else this.#listeners.push(fn)
+  }
+
+  next(): Promise<IteratorResult<Chunk>> {
+    if (this.#end) return this.#failure ? Promise.reject(this.#failure) : Promise.resolve({ done: true, value: undefined })
+    const now = this.#clock.monoMs()
+    if (this.#readySinceMs !== undefined) {
+      this.#call.timings.backpressureMs += now - this.#readySinceMs
+      this.#readySinceMs = undefined
+    }
+    this.#lastAskedMs = Number.POSITIVE_INFINITY
+    return new Promise((resolve, reject) => {
+      this.#rejectPending = reject
+      this.#source.next().then(
+        (result) => {
+          this.#rejectPending = undefined
+          if (this.#end) return this.#failure ? reject(this.#failure) : resolve({ done: true, value: undefined })
+          if (result.done) {
+            this.#finish(this.#semanticError === undefined ? { outcome: 'ok' } : { outcome: 'error', reason: this.#semanticError })
+            return resolve({ done: true, value: undefined })
+          }
+          this.#observe(result.value)
+          resolve(result)
+        },
+        (thrown: unknown) => {
+          this.#rejectPending = undefined
+          const error = toFlyballError(thrown, 'upstream_invalid')
+          this.#finish({ outcome: error.outcome, reason: error.reason }, error)
+          reject(this.#failure ?? error)
+        },
+      )
+    })
+  }
+
+  /** The reader stops early. */
+  return(): Promise<IteratorResult<Chunk>> {
+    this.cancel()
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  cancel(reason?: unknown): void {
+    const error = reason instanceof FlyballError ? reason : new FlyballError('cancelled', { cause: reason })
+    this.#finish({ outcome: error.outcome, reason: error.reason }, error)
+  }
+
+  #observe(chunk: Chunk): void {
+    const { timings, usage } = this.#call
+    const now = this.#clock.monoMs()
+    this.#readySinceMs = now
+    this.#lastAskedMs = now
+    if (timings.firstTokenMs === undefined && (chunk.tokens > 0 || !this.#reply.stream)) timings.firstTokenMs = now
+    usage.outputTokens += chunk.tokens
+    if (chunk.deltas) {
+      for (const delta of chunk.deltas) {
+        if (delta.type === 'usage') this.#call.usage = { ...delta.usage }
+        else if (delta.type === 'error') this.#semanticError = `in_band_${delta.status ?? 'error'}`
+      }
+    }
+  }
+
+  /** One timer per body, re-armed lazily: a chunk costs no timer. */
+  #armUnread(): void {
+    this.#timer = this.#clock.after(this.#unreadMs, () => {
+      if (this.#end) return
+      if (this.#clock.monoMs() - this.#lastAskedMs < this.#unreadMs) return this.#armUnread()
+      const error = new FlyballError('unread')
+      this.#finish({ outcome: error.outcome, reason: error.reason }, error)
+    })
+  }
+
+  #finish(end: BodyEnd, failure?: FlyballError): void {
+    if (this.#end) return
+    this.#end = end
+    this.#failure = failure
+    this.#timer?.()
+    this.#call.signal.removeEventListener('abort', this.#onAbort)
+    if (failure) {
+      try {
+        this.#reply.cancel(failure)
+      } catch {
+        // The source is being abandoned: what it thinks of that changes nothing.
+      }
+      this.#source.return?.()?.then(undefined, () => {})
+      this.#rejectPending?.(failure)
+      this.#rejectPending = undefined
+    }
+    const listeners = this.#listeners
+    this.#listeners = []
+    for (const fn of listeners) fn(end)
+  }
+}
+
+/**
+ * Ties a reply's body to its call: when the body ends, the call settles. A body that an attempt already manages is
+ * listened to, not wrapped again.
+ */
+export function settleWithBody(reply: Reply, call: LiveCall, clock: Clock, unreadMs?: number): Reply {
+  call.status = reply.status
+  call.timings.headMs ??= clock.monoMs()
+  const managed = reply.body instanceof ManagedBody ? reply.body : new ManagedBody(reply, call, clock, unreadMs)
+  managed.onEnd((end) => call.settle(end.outcome, end.reason))
+  return managed === reply.body ? reply : { ...reply, body: managed, cancel: (reason) => managed.cancel(reason) }
+}

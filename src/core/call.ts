@@ -1,0 +1,196 @@
+/** One request, from the edge that made it to its settlement. */
+import type { Span } from '@opentelemetry/api'
+import type { Clock } from './clock.ts'
+import { FlyballError } from './errors.ts'
+import type { Outcome, Settlement, Timings, Usage } from './settlement.ts'
+import type { SloClass } from './slo.ts'
+
+/** The request as it came over the wire, for backends that speak the same protocol. */
+export interface WireRequest {
+  readonly protocol: string
+  readonly method: string
+  /** Path within the protocol's namespace: `/chat/completions`. */
+  readonly path: string
+  readonly rawHeaders: readonly string[]
+  /** The exact body bytes; absent when another middleware parsed the body first, or when the call was translated. */
+  readonly bytes?: Uint8Array
+}
+
+export interface CallInit {
+  /** `chat`, `completions`, `embeddings`, `messages`, or a name of your own. */
+  operation: string
+  model: string
+  slo: SloClass
+  /** Whose call this is: a hash of the credential unless the host maps it. Cache entries and budgets never cross it. */
+  tenant: string
+  stream: boolean
+  /** The parsed request in `wire.protocol`'s own shape, or the argument of a wrapped function. */
+  input: unknown
+  /** Expected cost before it is known: tokens, or items. Used for ordering, fairness and batch envelopes. */
+  work: number
+  /** Largest number of output tokens it may produce, if known: reserved against output budgets. */
+  maxOutputTokens?: number
+  /** Smaller goes first. Defaults to the class's. */
+  priority?: number
+  /** Monotonic ms after which nobody wants the answer any more. */
+  deadlineMs?: number
+  wire?: WireRequest
+  /** The caller's abort. */
+  signal?: AbortSignal
+  /** Monotonic ms at which the request's head arrived. */
+  receivedMs?: number
+  span: Span
+  /** Cache class, when an edge or config names one; loops keep TTLs by it. */
+  cacheClass?: string
+}
+
+export interface Call {
+  readonly id: string
+  readonly operation: string
+  readonly model: string
+  readonly class: string
+  readonly slo: SloClass
+  readonly tenant: string
+  readonly priority: number
+  readonly cacheClass: string | undefined
+  readonly stream: boolean
+  readonly input: unknown
+  readonly work: number
+  readonly maxOutputTokens: number | undefined
+  readonly deadlineMs: number | undefined
+  readonly wire: WireRequest | undefined
+  readonly signal: AbortSignal
+  readonly span: Span
+  readonly timings: Timings
+  readonly usage: Usage
+  /** Small facts for telemetry and response headers, as `flyball.*` attributes. At most 32; never prompt text. */
+  readonly facts: ReadonlyMap<string, string | number | boolean>
+  note(name: string, value: string | number | boolean): void
+  /** Present on attempts: the logical call they serve. */
+  readonly parent: Call | undefined
+  /** Undefined until settled. */
+  readonly settlement: Settlement | undefined
+  /** Runs once when the call settles; at once if it already has. Must not throw. */
+  onSettle(fn: (settlement: Settlement) => void): void
+}
+
+const MAX_FACTS = 32
+
+/**
+ * The core's own view of a call: it can settle and abort it. Invariant: settles exactly once; listeners run once each,
+ * in order; `signal` is aborted on every outcome but `ok`, so that whatever still works for the call stops.
+ */
+export class LiveCall implements Call {
+  readonly id: string
+  readonly operation: string
+  readonly model: string
+  readonly class: string
+  readonly slo: SloClass
+  readonly tenant: string
+  priority: number
+  readonly cacheClass: string | undefined
+  readonly stream: boolean
+  readonly input: unknown
+  readonly work: number
+  readonly maxOutputTokens: number | undefined
+  readonly deadlineMs: number | undefined
+  readonly wire: WireRequest | undefined
+  readonly span: Span
+  timings: Timings
+  usage: Usage = { inputTokens: 0, outputTokens: 0 }
+  readonly parent: Call | undefined
+  settlement: Settlement | undefined
+  /** Status of the reply, once there is one. */
+  status: number | undefined
+  readonly #clock: Clock
+  readonly #abort = new AbortController()
+  readonly #facts = new Map<string, string | number | boolean>()
+  #listeners: ((settlement: Settlement) => void)[] = []
+  #unlink: (() => void) | undefined
+
+  constructor(init: CallInit, clock: Clock, parent?: Call) {
+    this.#clock = clock
+    this.id = clock.id()
+    this.operation = init.operation
+    this.model = init.model
+    this.class = init.slo.name
+    this.slo = init.slo
+    this.tenant = init.tenant
+    this.priority = init.priority ?? init.slo.priority
+    this.cacheClass = init.cacheClass
+    this.stream = init.stream
+    this.input = init.input
+    this.work = init.work
+    this.maxOutputTokens = init.maxOutputTokens
+    this.deadlineMs = init.deadlineMs
+    this.wire = init.wire
+    this.span = init.span
+    this.parent = parent
+    const now = clock.monoMs()
+    this.timings = { receivedMs: init.receivedMs ?? now, createdMs: now, backpressureMs: 0 }
+    const outer = init.signal
+    if (outer) {
+      const onAbort = (): void => this.abort(outer.reason)
+      if (outer.aborted) onAbort()
+      else {
+        outer.addEventListener('abort', onAbort, { once: true })
+        this.#unlink = () => outer.removeEventListener('abort', onAbort)
+      }
+    }
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  get facts(): ReadonlyMap<string, string | number | boolean> {
+    return this.#facts
+  }
+
+  note(name: string, value: string | number | boolean): void {
+    if (this.#facts.size < MAX_FACTS || this.#facts.has(name)) this.#facts.set(name, value)
+  }
+
+  onSettle(fn: (settlement: Settlement) => void): void {
+    if (this.settlement) fn(this.settlement)
+    else this.#listeners.push(fn)
+  }
+
+  /** Stops whatever works for this call. Settlement follows from whoever sees the abort, not from here. */
+  abort(reason?: unknown): void {
+    if (!this.#abort.signal.aborted) this.#abort.abort(reason instanceof FlyballError ? reason : new FlyballError('cancelled', { cause: reason }))
+  }
+
+  /** Takes over where an attempt's time and tokens went: the last attempt to settle is the one that was served. */
+  adopt(attempt: LiveCall): void {
+    const { enqueuedMs, heldMs, dispatchedMs, headMs, firstTokenMs, backpressureMs } = attempt.timings
+    if (enqueuedMs !== undefined) this.timings.enqueuedMs ??= enqueuedMs
+    if (heldMs !== undefined) this.timings.heldMs = heldMs
+    if (dispatchedMs !== undefined) this.timings.dispatchedMs = dispatchedMs
+    if (headMs !== undefined) this.timings.headMs = headMs
+    if (firstTokenMs !== undefined) this.timings.firstTokenMs = firstTokenMs
+    this.timings.backpressureMs += backpressureMs
+    this.usage = attempt.usage
+    this.status ??= attempt.status
+    for (const [name, value] of attempt.facts) this.note(name, value)
+  }
+
+  /** First caller wins; later calls are ignored and return false. */
+  settle(outcome: Outcome, reason?: string): boolean {
+    if (this.settlement) return false
+    this.timings.endMs = this.#clock.monoMs()
+    this.settlement = {
+      outcome,
+      ...(reason === undefined ? {} : { reason }),
+      ...(this.status === undefined ? {} : { status: this.status }),
+      usage: this.usage,
+      timings: this.timings,
+    }
+    this.#unlink?.()
+    if (outcome !== 'ok') this.abort(new FlyballError('cancelled', { reason: reason ?? outcome }))
+    const listeners = this.#listeners
+    this.#listeners = []
+    for (const fn of listeners) fn(this.settlement)
+    return true
+  }
+}

@@ -1,0 +1,95 @@
+/** Instruments on the OpenTelemetry API. A library uses the API only: without an SDK all of this is nearly free. */
+import { metrics, type Attributes, type Meter, type ObservableResult } from '@opentelemetry/api'
+import { OVERFLOW } from '../core/scope.ts'
+import type { InstrumentSpec, LabelSpec } from './instrument-spec.ts'
+
+export type Labels<L extends string> = { readonly [K in L]: string }
+
+export interface CounterHandle<L extends string> {
+  add(value: number, labels: Labels<L>): void
+}
+export interface HistogramHandle<L extends string> {
+  record(value: number, labels: Labels<L>): void
+}
+export interface GaugeHandle<L extends string> {
+  /** Called at each collection; report what is true now. */
+  collect(fn: (report: (value: number, labels: Labels<L>) => void) => void): () => void
+}
+
+export interface InstrumentSet {
+  counter<L extends string>(spec: InstrumentSpec<L>): CounterHandle<L>
+  histogram<L extends string>(spec: InstrumentSpec<L>): HistogramHandle<L>
+  gauge<L extends string>(spec: InstrumentSpec<L>): GaugeHandle<L>
+  all(): readonly InstrumentSpec[]
+}
+
+/** Keeps label values bounded and attribute objects few: the same labels give the same object. */
+class LabelBook<L extends string> {
+  readonly #names: readonly L[]
+  readonly #specs: Readonly<Record<string, LabelSpec>>
+  readonly #seen = new Map<string, Set<string>>()
+  readonly #cache = new Map<string, Attributes>()
+
+  constructor(spec: InstrumentSpec<L>) {
+    this.#names = Object.keys(spec.labels) as L[]
+    this.#specs = spec.labels
+    for (const name of this.#names) this.#seen.set(name, new Set(this.#specs[name]?.values))
+  }
+
+  attributes(labels: Labels<L>): Attributes {
+    let key = ''
+    for (const name of this.#names) key += `${labels[name]}\u0000`
+    const known = this.#cache.get(key)
+    if (known) return known
+    const attributes: Attributes = {}
+    for (const name of this.#names) attributes[name] = this.#bounded(name, String(labels[name] ?? ''))
+    // Bounded by the product of the labels' own caps; the guard is for callers with unbounded raw values.
+    if (this.#cache.size < 4096) this.#cache.set(key, attributes)
+    return attributes
+  }
+
+  #bounded(name: string, value: string): string {
+    const seen = this.#seen.get(name) as Set<string>
+    if (seen.has(value)) return value
+    const spec = this.#specs[name] as LabelSpec
+    if (spec.values || seen.size >= spec.max) return OVERFLOW
+    seen.add(value)
+    return value
+  }
+}
+
+/** Registers instruments once each by name; a second declaration under the same name is a TypeError. */
+export function createInstruments(meter: Meter = metrics.getMeter('flyball')): InstrumentSet {
+  const specs: InstrumentSpec[] = []
+  const names = new Set<string>()
+  function register<L extends string>(spec: InstrumentSpec<L>): { book: LabelBook<L>; options: { description: string; unit: string } } {
+    if (names.has(spec.name)) throw new TypeError(`instrument ${spec.name} is declared twice`)
+    names.add(spec.name)
+    specs.push(spec as InstrumentSpec)
+    return { book: new LabelBook(spec), options: { description: spec.doc, unit: spec.unit } }
+  }
+  return {
+    counter(spec) {
+      const { book, options } = register(spec)
+      const counter = spec.kind === 'up_down_counter' ? meter.createUpDownCounter(spec.name, options) : meter.createCounter(spec.name, options)
+      return { add: (value, labels) => counter.add(value, book.attributes(labels)) }
+    },
+    histogram(spec) {
+      const { book, options } = register(spec)
+      const histogram = meter.createHistogram(spec.name, { ...options, advice: { explicitBucketBoundaries: [...(spec.buckets ?? [])] } })
+      return { record: (value, labels) => histogram.record(value, book.attributes(labels)) }
+    },
+    gauge(spec) {
+      const { book, options } = register(spec)
+      const gauge = meter.createObservableGauge(spec.name, options)
+      return {
+        collect(fn) {
+          const callback = (result: ObservableResult): void => fn((value, labels) => result.observe(value, book.attributes(labels)))
+          gauge.addCallback(callback)
+          return () => gauge.removeCallback(callback)
+        },
+      }
+    },
+    all: () => specs,
+  }
+}
