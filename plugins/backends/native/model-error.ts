@@ -1,0 +1,28 @@
+/** What is wrong with a model file, as one line that a person can act on. */
+export type ModelErrorCode =
+  /** The file cannot be read at all. */
+  | 'unreadable'
+  /** The bytes break the GGUF format. */
+  | 'malformed'
+  /** Sound GGUF, but not a model that can run: a key or tensor is missing or has the wrong shape. */
+  | 'invalid_model'
+  /** Sound, but of a kind that we do not have (architecture, weight type, tokenizer, pre-tokenizer). */
+  | 'unsupported'
+
+/** Thrown by everything that reads model files. The message is one line: what and where, never file content at length. */
+export class ModelError extends Error {
+  readonly code: ModelErrorCode
+
+  constructor(code: ModelErrorCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.name = 'ModelError'
+    this.code = code
+  }
+}
+
+const NAME_SHOWN = 80
+
+/** A name out of an untrusted file, fit for a one-line message: escaped, quoted and cut. */
+export function shown(name: string): string {
+  return JSON.stringify(name.length > NAME_SHOWN ? `${name.slice(0, NAME_SHOWN)}…` : name)
+}
