@@ -1,7 +1,10 @@
 /** What a backend is. It passes `test/conformance/backend.ts`. */
-import type { Declares } from './plugin.ts'
+import type { Declares, Host } from './plugin.ts'
 import type { Call } from './call.ts'
 import type { Reply } from './reply.ts'
+
+/** What a backend gets of its governor: what it declared, by the keys it declared it under. */
+export type BackendHost = Pick<Host, 'clock' | 'log' | 'knobs' | 'signals' | 'instruments' | 'classes' | 'describe'>
 
 /**
  * Who batches. `none`: one call at a time per slot. `merge`: the lane groups calls with equal keys and the backend runs
@@ -30,6 +33,8 @@ export interface Backend extends Declares {
   /** For telemetry: `openai`, `anthropic`, `flyball`. */
   readonly provider: string
   readonly limits: BackendLimits
+  /** Runs in this process: its spans are INTERNAL, not CLIENT. */
+  readonly inProcess?: boolean
   /** Models it serves, by the names that clients use. `'*'`: any. */
   readonly models: readonly string[] | '*'
   readonly batch?: {
@@ -49,5 +54,7 @@ export interface Backend extends Declares {
   health?(signal: AbortSignal): Promise<BackendHealth>
   /** Models as the upstream names them now, for `/models`. */
   listModels?(signal: AbortSignal): Promise<readonly string[]>
+  /** Called once, before the first call, with what it declared. */
+  attach?(host: BackendHost): void
   close(): Promise<void>
 }

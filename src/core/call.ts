@@ -42,6 +42,8 @@ export interface CallInit {
   span: Span
   /** Cache class, when an edge or config names one; loops keep TTLs by it. */
   cacheClass?: string
+  /** What identifies the answer, beside tenant and operation. `null`: never cache. Undefined: a cache derives it from `input`. */
+  cacheKey?: string | null
 }
 
 export interface Call {
@@ -53,6 +55,7 @@ export interface Call {
   readonly tenant: string
   readonly priority: number
   readonly cacheClass: string | undefined
+  readonly cacheKey: string | null | undefined
   readonly stream: boolean
   readonly input: unknown
   readonly work: number
@@ -89,6 +92,7 @@ export class LiveCall implements Call {
   readonly tenant: string
   priority: number
   readonly cacheClass: string | undefined
+  readonly cacheKey: string | null | undefined
   readonly stream: boolean
   readonly input: unknown
   readonly work: number
@@ -118,6 +122,7 @@ export class LiveCall implements Call {
     this.tenant = init.tenant
     this.priority = init.priority ?? init.slo.priority
     this.cacheClass = init.cacheClass
+    this.cacheKey = init.cacheKey
     this.stream = init.stream
     this.input = init.input
     this.work = init.work

@@ -1,0 +1,434 @@
+/** Puts the parts together: backends with their lanes, plugins in their onion, knobs, signals, loops, telemetry. */
+import { context as otelContext, type Context, type Meter, type Tracer } from '@opentelemetry/api'
+import { ControlLoop, type InstanceView } from './control/loop.ts'
+import { DecisionLog } from './control/decision-log.ts'
+import { forkCall } from './core/attempt.ts'
+import type { Backend, BackendHealth } from './core/backend.ts'
+import { settleWithBody } from './core/body.ts'
+import { LiveCall, type Call, type CallInit } from './core/call.ts'
+import { systemClock, type Clock } from './core/clock.ts'
+import { FlyballError, toFlyballError } from './core/errors.ts'
+import { Lane, type LaneObserver } from './core/lane.ts'
+import { compose, type Send } from './core/onion.ts'
+import { PHASES, type AttemptOptions, type Declares, type Host, type Logger, type Phase, type Plugin, type PluginParts } from './core/plugin.ts'
+import type { Reply } from './core/reply.ts'
+import { OVERFLOW, type Scope } from './core/scope.ts'
+import { DEFAULT_CLASSES, type SloClass } from './core/slo.ts'
+import { knob } from './knobs/knob-spec.ts'
+import { KnobRegistry } from './knobs/registry.ts'
+import { LANE_SIGNALS, laneSignals } from './signals/lane-signals.ts'
+import { SignalRegistry } from './signals/registry.ts'
+import { callTelemetry, type CallTelemetry, type CoreHandles } from './telemetry/call-telemetry.ts'
+import { CORE_INSTRUMENTS } from './telemetry/catalogue.ts'
+import { collectCoreGauges } from './telemetry/core-gauges.ts'
+import { createInstruments, type InstrumentSet } from './telemetry/instruments.ts'
+import type { InstrumentSpecs } from './telemetry/instrument-spec.ts'
+
+export const CORE_KNOBS = {
+  maxQueue: knob({ name: 'lane.max_queue', default: 10_000, min: 0, max: 1_000_000, integer: true, unit: '{call}', doc: 'Most calls waiting in a lane; later ones are turned away at once.', scope: ['backend'], tunable: false }),
+} as const
+
+export interface GovernorOptions {
+  backends?: readonly Backend[]
+  /** First listed is outermost. */
+  plugins?: readonly Plugin[]
+  /** Service classes. Default: interactive (start within 500 ms) and batch (within 5 s). */
+  classes?: readonly SloClass[]
+  /** Class of a call that names none. Default: the first. */
+  defaultClass?: string
+  /** Start values of knobs, by name or `name{scope}`. */
+  knobs?: Readonly<Record<string, number>>
+  /** Where `FLYBALL_<KNOB>` is looked up. Default: `process.env`. */
+  env?: Readonly<Record<string, string | undefined>>
+  /** `off`: knobs stay where they are. `dry`: decide and log, turn nothing. */
+  loops?: 'on' | 'dry' | 'off'
+  /** Controller states from an earlier process. */
+  savedStates?: Readonly<Record<string, unknown>>
+  clock?: Clock
+  log?: Logger
+  meter?: Meter
+  tracer?: Tracer
+  /** A body that nobody reads for this long is given up, ms. */
+  unreadMs?: number
+}
+
+export type CallRequest = Omit<CallInit, 'span' | 'slo' | 'tenant' | 'work' | 'stream'> & {
+  /** Class by name. */
+  class?: string
+  slo?: SloClass
+  tenant?: string
+  work?: number
+  stream?: boolean
+  /** Trace context of the caller; default: the active one. */
+  traceContext?: Context
+}
+
+export interface BackendState {
+  readonly name: string
+  readonly provider: string
+  readonly models: readonly string[] | '*'
+  readonly health: BackendHealth | undefined
+  readonly ready: boolean
+  readonly inFlight: number
+  readonly waiting: number
+  readonly limit: number
+  readonly completionsPerS: number | undefined
+}
+
+export interface Governor {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly knobs: KnobRegistry
+  readonly signals: SignalRegistry
+  readonly decisions: DecisionLog
+  readonly loop: ControlLoop
+  readonly classes: readonly SloClass[]
+  readonly instruments: InstrumentSet
+  readonly telemetry: CallTelemetry
+  /** Warms the backends and starts the loops; `ready` is true afterwards. Called by `gateway()` users once. */
+  start(signal?: AbortSignal): Promise<void>
+  readonly ready: boolean
+  readonly draining: boolean
+  /** Makes a call; it is counted and traced from here on, so it must be sent. */
+  call(request: CallRequest): LiveCall
+  /** Resolves with a reply whose body settles the call; rejects with a `FlyballError` (the call is settled then). */
+  send(call: LiveCall): Promise<Reply>
+  addBackend(backend: Backend): void
+  /** Throws `model_not_found`. */
+  route(model: string): Backend
+  lane(backend: string): Lane
+  backends(): readonly Backend[]
+  backendStates(): BackendState[]
+  loopViews(): InstanceView[]
+  /** A model name fit to be a label: configured, or `_other`. */
+  modelLabel(model: string): string
+  pluginStates(): Record<string, unknown>
+  command(name: string, args: unknown): unknown
+  commands(): readonly string[]
+  /** Settled logical calls, as they settle; for the console and for exporters. */
+  onCallSettled(fn: (call: Call) => void): () => void
+  /** No new calls; resolves when all have settled. */
+  drain(): Promise<void>
+  close(): Promise<void>
+}
+
+const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+/** Health is asked this often. */
+const HEALTH_MS = 5_000
+
+/** Throws a TypeError, in one clear line, for a configuration that cannot work. */
+export function createGovernor(options: GovernorOptions = {}): Governor {
+  const clock = options.clock ?? systemClock
+  const log = options.log ?? SILENT
+  const classes = options.classes ?? DEFAULT_CLASSES
+  const classByName = new Map(classes.map((slo) => [slo.name, slo]))
+  const defaultClass = options.defaultClass === undefined ? classes[0] : classByName.get(options.defaultClass)
+  if (!defaultClass) throw new TypeError(`defaultClass: expected one of ${[...classByName.keys()].join(', ')}, got ${options.defaultClass}`)
+
+  const knobs = new KnobRegistry({ clock, values: options.knobs ?? {}, env: options.env ?? process.env })
+  const signals = new SignalRegistry(clock)
+  const instruments = createInstruments(options.meter)
+  const decisions = new DecisionLog()
+  const backends = new Map<string, Backend>()
+  const lanes = new Map<string, Lane>()
+  const models = new Map<string, Backend>()
+  const health = new Map<string, BackendHealth>()
+  const warmed = new Set<string>()
+  const describers = new Map<string, () => unknown>()
+  const commands = new Map<string, (args: unknown) => unknown>()
+  const closers: (() => void | Promise<void>)[] = []
+  const settledListeners = new Set<(call: Call) => void>()
+  const open = new Set<LiveCall>()
+  const stop = new AbortController()
+  let ready = false
+  let draining = false
+  let drained: (() => void)[] = []
+
+  knobs.declare(CORE_KNOBS.maxQueue)
+  const handles = declareInstruments(CORE_INSTRUMENTS) as unknown as CoreHandles
+  const modelLabel = (model: string): string => (models.has(model) ? model : OVERFLOW)
+  const telemetry = callTelemetry({ handles, modelLabel, ...(options.tracer ? { tracer: options.tracer } : {}) })
+  const observer = bothObservers(laneSignals(signals), telemetry.observer)
+  const facts = (scope: Scope): Readonly<Record<string, number>> => {
+    const backend = scope.backend === undefined ? undefined : backends.get(scope.backend)
+    if (!backend) return {}
+    const { slots, maxBatch, maxBatchWork } = backend.limits
+    return { slots, maxBatch, ...(maxBatchWork === undefined ? {} : { maxBatchWork }) }
+  }
+  const loop = new ControlLoop({
+    clock,
+    knobs,
+    signals,
+    log: decisions,
+    classes,
+    facts,
+    dryRun: options.loops === 'dry',
+    attainmentSignal: LANE_SIGNALS.sloMet.name,
+    offeredSignal: LANE_SIGNALS.offered.name,
+    ...(options.savedStates ? { saved: options.savedStates } : {}),
+    onError: (controller, error) => log.error({ controller, err: error }, 'controller failed; its knobs stay where they are'),
+  })
+
+  function declareInstruments(specs: InstrumentSpecs): Record<string, unknown> {
+    return Object.fromEntries(
+      Object.entries(specs).map(([name, spec]) => {
+        if (spec.kind === 'histogram') return [name, instruments.histogram(spec)]
+        if (spec.kind === 'gauge') return [name, instruments.gauge(spec)]
+        return [name, instruments.counter(spec)]
+      }),
+    )
+  }
+
+  /** Registers everything that a plugin or backend declares, and gives it back by the keys it was declared under. */
+  function register(declares: Declares): Pick<Host, 'knobs' | 'signals' | 'instruments'> {
+    const mapped = <S, T>(specs: Readonly<Record<string, S>> | undefined, declare: (spec: S) => T): Record<string, T> =>
+      Object.fromEntries(Object.entries(specs ?? {}).map(([name, spec]) => [name, declare(spec)]))
+    const registered = {
+      knobs: mapped(declares.knobs, (spec) => knobs.declare(spec)),
+      signals: mapped(declares.signals, (spec) => signals.declare(spec)),
+      instruments: declareInstruments(declares.instruments ?? {}),
+    }
+    return registered as Pick<Host, 'knobs' | 'signals' | 'instruments'>
+  }
+
+  function routeModel(model: string): Backend {
+    const backend = models.get(model) ?? [...backends.values()].find((candidate) => candidate.models === '*')
+    if (!backend) throw new FlyballError('model_not_found', { param: 'model' })
+    return backend
+  }
+
+  function laneOf(name: string): Lane {
+    const lane = lanes.get(name)
+    if (!lane) throw new TypeError(`there is no backend ${name}`)
+    return lane
+  }
+
+  function attempt(call: Call, attemptOptions: AttemptOptions = {}): Promise<Reply> {
+    const backend = attemptOptions.backend === undefined ? routeModel(call.model) : backends.get(attemptOptions.backend)
+    if (!backend) return Promise.reject(new FlyballError('model_not_found', { message: `There is no backend ${attemptOptions.backend}.` }))
+    const purpose = attemptOptions.purpose ?? 'serve'
+    const child = forkCall(call, telemetry.startAttemptSpan(call, backend, purpose), clock, attemptOptions)
+    telemetry.watchAttempt(child, backend.name, purpose)
+    return laneOf(backend.name).submit(child)
+  }
+
+  function hostFor(name: string, registered: Pick<Host, 'knobs' | 'signals' | 'instruments'>): Host {
+    return {
+      clock,
+      log,
+      ...registered,
+      signal: (signal) => signals.get(signal),
+      knob: (knobName) => knobs.get(knobName),
+      classes,
+      get backends() {
+        return [...backends.values()]
+      },
+      route: (call) => routeModel(call.model),
+      lane: laneOf,
+      attempt,
+      describe: (fn) => void describers.set(name, fn),
+      command: (verb, fn) => void commands.set(`${name}.${verb}`, fn),
+      onClose: (fn) => void closers.push(fn),
+    }
+  }
+
+  const parts = createPlugins(options.plugins ?? [])
+  const send: Send = compose(parts.flatMap((part) => (part.handler ? [part.handler] : [])), (call) => attempt(call))
+
+  function createPlugins(plugins: readonly Plugin[]): PluginParts[] {
+    checkOrder(plugins)
+    // Everything is declared before anything is created: a plugin may read another's signals.
+    const declared = plugins.map((plugin) => register(plugin.declares))
+    const created = plugins.map((plugin, i) => plugin.create(hostFor(plugin.name, declared[i] as Pick<Host, 'knobs' | 'signals' | 'instruments'>)))
+    for (const plugin of plugins) for (const controller of Object.values(plugin.declares.controllers ?? {})) loop.add(controller)
+    return created
+  }
+
+  function addBackend(backend: Backend): void {
+    if (backends.has(backend.name)) throw new TypeError(`backend ${backend.name} is configured twice`)
+    const registered = register(backend)
+    const maxQueue = knobs.get(CORE_KNOBS.maxQueue.name).for({ backend: backend.name })
+    const lane = new Lane({ backend, clock, policies: [], observer, maxQueue: () => maxQueue.value, ...(options.unreadMs === undefined ? {} : { unreadMs: options.unreadMs }) })
+    lanes.set(backend.name, lane)
+    backends.set(backend.name, backend)
+    if (backend.models !== '*') for (const model of backend.models) if (!models.has(model)) models.set(model, backend)
+    backend.attach?.({ clock, log, ...registered, classes, describe: (fn) => void describers.set(backend.name, fn) })
+    lane.attach(parts.flatMap((part) => (part.forLane ? [part.forLane(lane)] : [])))
+    for (const controller of Object.values(backend.controllers ?? {})) loop.add(controller)
+  }
+  for (const backend of options.backends ?? []) addBackend(backend)
+  const unknown = knobs.unknownValues()
+  if (unknown.length > 0) throw new TypeError(`knobs: there is no knob ${unknown.join(', ')}`)
+
+  // A raised limit or a shorter hold lets waiting calls go at once.
+  closers.push(knobs.onChange(() => { for (const lane of lanes.values()) lane.wake() }))
+  closers.push(
+    decisions.onDecision((record) => {
+      handles.decisions.add(1, { controller: record.controller, reason: record.why.reason })
+      if (record.why.reason === 'revert') handles.reverts.add(1, { controller: record.controller })
+      if (record.dry) return
+      for (const move of record.moves) handles.moves.add(1, { knob: move.knob, scope: move.key, direction: move.to > move.from ? 'up' : 'down', bound: move.bound ?? 'none' })
+    }),
+  )
+
+  async function warm(backend: Backend, signal: AbortSignal): Promise<void> {
+    await backend.warm?.(signal)
+    warmed.add(backend.name)
+  }
+
+  async function checkHealth(): Promise<void> {
+    await Promise.all(
+      [...backends.values()].map(async (backend) => {
+        if (!backend.health) return
+        try {
+          health.set(backend.name, await backend.health(stop.signal))
+        } catch (thrown) {
+          health.set(backend.name, { healthy: false, detail: toFlyballError(thrown).code })
+        }
+      }),
+    )
+  }
+
+  function healthLater(): void {
+    const cancel = clock.after(HEALTH_MS, () => {
+      if (stop.signal.aborted) return
+      checkHealth().then(healthLater, healthLater)
+    })
+    stop.signal.addEventListener('abort', cancel, { once: true })
+  }
+
+  const governor: Governor = {
+    clock,
+    log,
+    knobs,
+    signals,
+    decisions,
+    loop,
+    classes,
+    instruments,
+    telemetry,
+    get ready() {
+      return ready && !draining
+    },
+    get draining() {
+      return draining
+    },
+
+    async start(signal = stop.signal) {
+      if (options.loops !== 'off') loop.start()
+      const results = await Promise.allSettled([...backends.values()].map((backend) => warm(backend, signal)))
+      results.forEach((result, i) => {
+        // A remote backend that is down now may come up later: the gateway serves its errors meanwhile.
+        if (result.status === 'rejected') log.warn({ backend: [...backends.keys()][i], err: toFlyballError(result.reason).code }, 'backend did not warm up')
+      })
+      await checkHealth()
+      healthLater()
+      ready = true
+    },
+
+    call(request) {
+      const { class: className, traceContext, ...rest } = request
+      const slo = request.slo ?? (className === undefined ? defaultClass : classByName.get(className))
+      if (!slo) throw new FlyballError('invalid_request', { message: `Expected class to be one of ${[...classByName.keys()].join(', ')}.`, param: 'class' })
+      const span = telemetry.startCallSpan(request.operation, request.model, traceContext ?? otelContext.active())
+      const call = new LiveCall({ tenant: '', work: 1, stream: false, ...rest, slo, span }, clock)
+      open.add(call)
+      telemetry.watchCall(call)
+      call.onSettle(() => {
+        open.delete(call)
+        for (const listener of settledListeners) listener(call)
+        if (open.size === 0 && draining) {
+          for (const resolve of drained) resolve()
+          drained = []
+        }
+      })
+      return call
+    },
+
+    async send(call) {
+      try {
+        if (draining) throw new FlyballError('draining', { retryAfterMs: 1_000 })
+        if (call.signal.aborted) throw toFlyballError(call.signal.reason, 'cancelled')
+        return settleWithBody(await send(call), call, clock, options.unreadMs)
+      } catch (thrown) {
+        const error = toFlyballError(thrown)
+        if (error.code === 'internal') log.error({ call: call.id, err: error.cause ?? error }, 'a call failed inside the gateway')
+        call.settle(error.outcome, error.reason)
+        throw error
+      }
+    },
+
+    addBackend,
+    route: routeModel,
+    lane: laneOf,
+    backends: () => [...backends.values()],
+    backendStates: () =>
+      [...backends.values()].map((backend) => {
+        const lane = laneOf(backend.name)
+        return { name: backend.name, provider: backend.provider, models: backend.models, health: health.get(backend.name), ready: warmed.has(backend.name), inFlight: lane.inFlight, waiting: lane.waiting, limit: lane.limit, completionsPerS: lane.completionsPerS }
+      }),
+    loopViews: () => loop.views(),
+    modelLabel,
+    pluginStates: () => Object.fromEntries([...describers].map(([name, fn]) => [name, fn()])),
+    command(name, args) {
+      const fn = commands.get(name)
+      if (!fn) throw new FlyballError('not_found', { message: `There is no command ${name}.` })
+      return fn(args)
+    },
+    commands: () => [...commands.keys()],
+    onCallSettled(fn) {
+      settledListeners.add(fn)
+      return () => settledListeners.delete(fn)
+    },
+
+    async drain() {
+      draining = true
+      if (open.size > 0) await new Promise<void>((resolve) => drained.push(resolve))
+      await Promise.all([...lanes.values()].map((lane) => lane.drain()))
+    },
+
+    async close() {
+      draining = true
+      loop.stop()
+      stop.abort(new FlyballError('draining'))
+      for (const call of open) call.abort(new FlyballError('draining'))
+      for (const close of closers.splice(0)) await close()
+      await Promise.all([...backends.values()].map((backend) => backend.close()))
+    },
+  }
+  closers.push(collectCoreGauges(handles, governor, () => health))
+  return governor
+}
+
+/** `observe` outside `reuse` outside `route`: a cache that stood outside the tracer would hide its hits. */
+function checkOrder(plugins: readonly Plugin[]): void {
+  const seen = new Set<string>()
+  let last: { name: string; phase: Phase } | undefined
+  for (const plugin of plugins) {
+    if (seen.has(plugin.name)) throw new TypeError(`plugin ${plugin.name} is listed twice`)
+    seen.add(plugin.name)
+    if (plugin.phase === 'lane') continue
+    if (last && PHASES.indexOf(plugin.phase) < PHASES.indexOf(last.phase)) {
+      throw new TypeError(`plugins: ${plugin.name} (${plugin.phase}) must be listed before ${last.name} (${last.phase}): the first listed is outermost`)
+    }
+    last = plugin
+  }
+}
+
+function bothObservers(first: LaneObserver, second: LaneObserver): LaneObserver {
+  return {
+    onArrive(call, lane) {
+      first.onArrive?.(call, lane)
+      second.onArrive?.(call, lane)
+    },
+    onDispatch(batch, lane) {
+      first.onDispatch?.(batch, lane)
+      second.onDispatch?.(batch, lane)
+    },
+    onSettle(call, settlement, batch, lane) {
+      first.onSettle?.(call, settlement, batch, lane)
+      second.onSettle?.(call, settlement, batch, lane)
+    },
+  }
+}
+

@@ -1,0 +1,65 @@
+/** Gauges that are true by derivation: whatever knobs, signals, loops and lanes exist, they show. */
+import { MODES } from '../control/decision-log.ts'
+import type { BackendHealth } from '../core/backend.ts'
+import type { Governor } from '../governor.ts'
+import { LAYERS } from '../knobs/knob.ts'
+import type { CoreHandles } from './call-telemetry.ts'
+
+/** Returns what takes the callbacks away again. */
+export function collectCoreGauges(handles: CoreHandles, governor: Governor, health: () => ReadonlyMap<string, BackendHealth>): () => void {
+  const undo = [
+    handles.inFlight.collect((report) => {
+      for (const state of governor.backendStates()) report(state.inFlight, { backend: state.name })
+    }),
+    handles.waiting.collect((report) => {
+      for (const state of governor.backendStates()) report(state.waiting, { backend: state.name })
+    }),
+    handles.limit.collect((report) => {
+      for (const state of governor.backendStates()) report(state.limit, { backend: state.name })
+    }),
+    handles.backendUp.collect((report) => {
+      for (const backend of governor.backends()) report((health().get(backend.name)?.healthy ?? true) ? 1 : 0, { backend: backend.name })
+    }),
+    handles.knobValue.collect((report) => {
+      for (const { spec, instances } of knobs()) for (const instance of instances) report(instance.value, { knob: spec.name, scope: instance.key })
+    }),
+    handles.knobMin.collect((report) => {
+      for (const { spec } of knobs()) report(spec.min, { knob: spec.name })
+    }),
+    handles.knobMax.collect((report) => {
+      for (const { spec } of knobs()) report(spec.max, { knob: spec.name })
+    }),
+    handles.knobLayer.collect((report) => {
+      for (const { spec, instances } of knobs()) {
+        for (const instance of instances) for (const layer of LAYERS) report(instance.layer === layer ? 1 : 0, { knob: spec.name, scope: instance.key, layer })
+      }
+    }),
+    handles.signalValue.collect((report) => {
+      for (const signal of governor.signals.all()) {
+        for (const window of signal.instances()) {
+          const reading = window.read()
+          if (reading.status === 'fresh' && reading.value !== undefined) report(reading.value, { signal: signal.spec.name, scope: window.key })
+        }
+      }
+    }),
+    handles.signalAge.collect((report) => {
+      for (const signal of governor.signals.all()) {
+        for (const window of signal.instances()) {
+          const { ageMs } = window.read({ aggregate: 'last' })
+          if (Number.isFinite(ageMs)) report(ageMs / 1_000, { signal: signal.spec.name, scope: window.key })
+        }
+      }
+    }),
+    handles.loopMode.collect((report) => {
+      for (const view of governor.loopViews()) for (const mode of MODES) report(view.mode === mode ? 1 : 0, { controller: view.controller, scope: view.key, mode })
+    }),
+    handles.loopPredicted.collect((report) => {
+      for (const view of governor.loopViews()) if (view.predicted !== undefined) report(view.predicted, { controller: view.controller, scope: view.key })
+    }),
+    handles.loopDryRun.collect((report) => report(governor.loop.dryRun ? 1 : 0, {})),
+  ]
+  function* knobs() {
+    for (const knob of governor.knobs.all()) yield { spec: knob.spec, instances: knob.instances() }
+  }
+  return () => undo.forEach((fn) => fn())
+}
