@@ -226,8 +226,10 @@ function placeTensors(infos: readonly TensorInfo[], dataOffset: number, alignmen
   for (const { name, type, shape, values, bytes, offset } of infos) {
     if (offset !== BigInt(expected)) throw new ModelError('malformed', `tensor ${shown(name)} has offset ${offset}, expected ${expected}`)
     const start = dataOffset + expected
-    if (fileBytes !== undefined && start + bytes > fileBytes) {
-      throw new ModelError('malformed', `tensor ${shown(name)} ends at byte ${start + bytes}, but the file ends at ${fileBytes}`)
+    // the padding counts: writers pad the last tensor too, so a file without it was cut
+    const end = padded(start + bytes, alignment)
+    if (fileBytes !== undefined && end > fileBytes) {
+      throw new ModelError('malformed', `tensor ${shown(name)} ends at byte ${end} with its padding, but the file ends at ${fileBytes}`)
     }
     tensors.set(name, { name, type, shape, values, offset: start, bytes })
     expected = padded(expected + bytes, alignment)
