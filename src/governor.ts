@@ -209,6 +209,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     const purpose = attemptOptions.purpose ?? 'serve'
     const child = forkCall(call, telemetry.startAttemptSpan(call, backend, purpose), clock, attemptOptions)
     telemetry.watchAttempt(child, backend.name, purpose)
+    attemptOptions.onChild?.(child)
     return laneOf(backend.name).submit(child)
   }
 

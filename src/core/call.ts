@@ -73,6 +73,8 @@ export interface Call {
   readonly parent: Call | undefined
   /** Undefined until settled. */
   readonly settlement: Settlement | undefined
+  /** Moves a waiting call forward: somebody more urgent wants the same. Smaller goes first; a larger value changes nothing. */
+  raisePriority(priority: number): void
   /** Runs once when the call settles; at once if it already has. Must not throw. */
   onSettle(fn: (settlement: Settlement) => void): void
 }
@@ -106,6 +108,8 @@ export class LiveCall implements Call {
   settlement: Settlement | undefined
   /** Status of the reply, once there is one. */
   status: number | undefined
+  /** Set by the lane while the call waits. */
+  onPriority: (() => void) | undefined
   readonly #clock: Clock
   readonly #abort = new AbortController()
   readonly #facts = new Map<string, string | number | boolean>()
@@ -154,6 +158,12 @@ export class LiveCall implements Call {
 
   note(name: string, value: string | number | boolean): void {
     if (this.#facts.size < MAX_FACTS || this.#facts.has(name)) this.#facts.set(name, value)
+  }
+
+  raisePriority(priority: number): void {
+    if (!(priority < this.priority)) return
+    this.priority = priority
+    this.onPriority?.()
   }
 
   onSettle(fn: (settlement: Settlement) => void): void {

@@ -3,6 +3,7 @@ import type { Call } from './call.ts'
 import type { Clock } from './clock.ts'
 import type { FlyballError } from './errors.ts'
 import type { BackendLimits } from './backend.ts'
+import type { Reply } from './reply.ts'
 import type { Settlement } from './settlement.ts'
 
 /** A call in the queue. */
@@ -87,7 +88,11 @@ export interface LanePolicy {
   group?(head: Waiter): BatchPlan
   /** Time until this head may go, ms; 0: now. For budgets that refill and `retry-after`. */
   gate?(head: Waiter): number
+  /** A call was admitted and waits. It leaves by `onDispatch` or by settling. */
+  onEnqueue?(waiter: Waiter): void
   onDispatch?(batch: DispatchedBatch): void
+  /** The reply's head is here, its body is not: status and headers as the backend gave them. */
+  onHead?(call: Call, reply: Reply): void
   /** After a dispatched call settled. */
   onSettle?(call: Call, settlement: Settlement, batch: DispatchedBatch): void
 }

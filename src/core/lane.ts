@@ -160,6 +160,10 @@ export class Lane implements LaneView {
       const entry = new Entry(call, now, key, work, resolve, reject)
       this.#queue.add(entry)
       this.#waitingWork += work
+      for (const policy of this.#policies) policy.onEnqueue?.(entry)
+      call.onPriority = () => {
+        if (this.#queue.remove(entry)) this.#queue.add(entry)
+      }
       const onAbort = (): void => {
         if (this.#queue.remove(entry)) this.#leave(entry, toFlyballError(call.signal.reason, 'cancelled'))
       }
@@ -168,6 +172,7 @@ export class Lane implements LaneView {
         call.deadlineMs === undefined ? undefined : this.clock.after(call.deadlineMs - now, () => this.evict(entry, new FlyballError('deadline_exceeded')))
       entry.leave = () => {
         call.signal.removeEventListener('abort', onAbort)
+        call.onPriority = undefined
         cancelDeadline?.()
       }
       this.wake()
@@ -339,6 +344,7 @@ export class Lane implements LaneView {
           giveBack()
           return
         }
+        for (const policy of this.#policies) policy.onHead?.(call, reply)
         if (reply.complete) giveBack()
         const settled = settleWithBody(reply, call, this.clock, this.#unreadMs)
         ;(settled.body as ManagedBody).onEnd(giveBack)

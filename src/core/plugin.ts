@@ -52,6 +52,8 @@ export interface AttemptOptions {
   /** Not on behalf of a caller that waits: does not count towards anybody's latency or SLO. */
   background?: boolean
   slo?: SloClass
+  /** Called with the child before it is submitted, so that its priority can be raised while it waits. */
+  onChild?: (child: Call) => void
 }
 
 type HandleOf<S> = S extends InstrumentSpec<infer L, infer K> ? (K extends 'histogram' ? HistogramHandle<L> : K extends 'gauge' ? GaugeHandle<L> : CounterHandle<L>) : never

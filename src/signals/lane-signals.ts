@@ -23,7 +23,7 @@ export const LANE_SIGNALS = {
   /** Counted at arrival, not at completion: otherwise overload hides the demand that caused it. */
   offered: signal({ name: 'lane.offered', unit: '{call}/s', doc: 'Calls that arrived at the lane.', scope: backend, aggregate: 'rate', capacity: 4096 }),
   offeredWork: signal({ name: 'lane.offered_work', unit: '1/s', doc: 'Work that arrived at the lane.', scope: backend, aggregate: 'rate', capacity: 4096 }),
-  rejects: signal({ name: 'lane.rejects', unit: '1', doc: 'Share of settled attempts that upstream turned away (429, 503) or that timed out.', scope: backend }),
+  rejects: signal({ name: 'lane.rejects', unit: '1', doc: 'Share of settled attempts that upstream turned away (429, 503) or that timed out, at the time since dispatch.', scope: backend }),
   sloMet: signal({ name: 'lane.slo_met', unit: '1', doc: 'Share of offered calls that met their class’s targets; shed, expired and failed calls did not, cancelled ones do not count.', scope: backend, capacity: 4096 }),
 } as const
 
@@ -72,7 +72,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
       const w = windows(lane)
       if (settlement.outcome !== 'cancelled' && !isBackground(call)) w.sloMet.push(sloMet(call, settlement) ? 1 : 0)
       if (!batch) return
-      if (settlement.outcome !== 'cancelled') w.rejects.push(REJECTED.test(settlement.reason ?? '') ? 1 : 0)
+      if (settlement.outcome !== 'cancelled') w.rejects.push(REJECTED.test(settlement.reason ?? '') ? 1 : 0, (settlement.timings.endMs ?? batch.dispatchedMs) - batch.dispatchedMs)
       const serviceMs = serviceMsOf(settlement)
       if (settlement.outcome === 'ok' && serviceMs !== undefined) feedService(w, call, settlement, serviceMs, batch)
       const run = open.get(batch)

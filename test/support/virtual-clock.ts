@@ -1,0 +1,1 @@
+export { virtualClock, type VirtualClock } from '../../src/sim/virtual-clock.ts'
