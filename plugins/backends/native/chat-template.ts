@@ -95,15 +95,43 @@ export class ChatTemplate {
     }
   }
 
-  /** The prompt as tokens: control tokens parsed, BOS in front once, whether or not the template writes it. */
+  /**
+   * The prompt as tokens: BOS in front once, whether or not the template writes it. Control tokens count where the
+   * template writes them; the same text inside a message stays text, so that nobody forges a turn.
+   */
   encode(input: ChatInput): number[] {
-    const text = this.render(input)
+    const { controlTexts } = this.#tokenizer
+    const guard = (value: unknown): unknown => mapStrings(value, (text) => hideControlTokens(text, controlTexts))
+    const tools = input.tools === undefined ? {} : { tools: guard(input.tools) as unknown[] }
+    const text = this.render({ ...input, ...tools, messages: guard(input.messages) as ChatInput['messages'] })
     const hasBos = this.#bosText !== '' && text.startsWith(this.#bosText)
-    const tokens = this.#tokenizer.encode(text, { addSpecial: !hasBos, parseSpecial: true })
+    // every second part is the number of a hidden control token
+    const parts = text.split(HIDDEN).map((part, index) =>
+      index % 2 === 0 ? { text: part, parseSpecial: true } : { text: controlTexts[Number(part)] ?? '', parseSpecial: false },
+    )
+    const tokens = this.#tokenizer.encodeParts(parts, !hasBos)
     // EOS belongs behind a finished text, not behind the opening of an answer
     if (!hasBos && this.#tokenizer.addEos) tokens.pop()
     return tokens
   }
+}
+
+/** Private-use characters around the number of a control token. Text that has them already only names itself. */
+const HIDDEN = /\u{10fffc}(\d+)\u{10fffd}/u
+
+function hideControlTokens(text: string, controlTexts: readonly string[]): string {
+  let hidden = text
+  controlTexts.forEach((control, index) => {
+    if (hidden.includes(control)) hidden = hidden.replaceAll(control, `\u{10fffc}${index}\u{10fffd}`)
+  })
+  return hidden
+}
+
+function mapStrings(value: unknown, map: (text: string) => string): unknown {
+  if (typeof value === 'string') return map(value)
+  if (Array.isArray(value)) return value.map((element) => mapStrings(element, map))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, element]) => [map(key), mapStrings(element, map)]))
 }
 
 function tokenText(tokenizer: Tokenizer, token: number | undefined): string {

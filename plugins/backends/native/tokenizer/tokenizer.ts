@@ -43,6 +43,8 @@ export class Tokenizer {
   readonly addEos: boolean
   /** Tokens that end a generation. */
   readonly endOfGeneration: ReadonlySet<number>
+  /** How control tokens are written, longest first. */
+  readonly controlTexts: readonly string[]
   readonly #vocabulary: Vocabulary
   readonly #model: TokenizerModel
 
@@ -60,17 +62,25 @@ export class Tokenizer {
     this.addBos = (metadata.bool('tokenizer.ggml.add_bos_token') ?? this.#model.addBos) && this.bos !== undefined
     this.addEos = (metadata.bool('tokenizer.ggml.add_eos_token') ?? false) && this.eos !== undefined
     this.endOfGeneration = this.#vocabulary.endOfGeneration
+    this.controlTexts = this.#vocabulary.special.filter(({ control }) => control).map(({ text }) => text)
   }
 
   /** Lone surrogates become U+FFFD. */
   encode(text: string, { addSpecial = true, parseSpecial = false }: EncodeOptions = {}): number[] {
+    return this.encodeParts([{ text, parseSpecial }], addSpecial)
+  }
+
+  /** One text made of parts of which only some may name control tokens. */
+  encodeParts(parts: Iterable<{ readonly text: string; readonly parseSpecial: boolean }>, addSpecial = true): number[] {
     const tokens: number[] = []
     if (addSpecial && this.addBos) tokens.push(this.bos as number)
     let first = true
-    for (const fragment of splitSpecialTokens(text.replace(LONE_SURROGATES, '\ufffd'), this.#vocabulary.special, parseSpecial)) {
-      if (typeof fragment === 'number') tokens.push(fragment)
-      else this.#model.encode(fragment, first, tokens)
-      first = typeof fragment === 'number'
+    for (const { text, parseSpecial } of parts) {
+      for (const fragment of splitSpecialTokens(text.replace(LONE_SURROGATES, '\ufffd'), this.#vocabulary.special, parseSpecial)) {
+        if (typeof fragment === 'number') tokens.push(fragment)
+        else this.#model.encode(fragment, first, tokens)
+        first = typeof fragment === 'number'
+      }
     }
     if (addSpecial && this.addEos) tokens.push(this.eos as number)
     return tokens
