@@ -22,6 +22,7 @@ import { callTelemetry, type CallTelemetry, type CoreHandles } from './telemetry
 import { CORE_INSTRUMENTS } from './telemetry/catalogue.ts'
 import { collectCoreGauges } from './telemetry/core-gauges.ts'
 import { createInstruments, type InstrumentSet } from './telemetry/instruments.ts'
+import { collectSelf } from './telemetry/self-gauges.ts'
 import type { InstrumentSpecs } from './telemetry/instrument-spec.ts'
 
 export const CORE_KNOBS = {
@@ -398,6 +399,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
   }
   closers.push(collectCoreGauges(handles, governor, () => health))
+  closers.push(collectSelf(instruments, governor))
   return governor
 }
 

@@ -23,6 +23,9 @@ export interface InstrumentSet {
   all(): readonly InstrumentSpec[]
 }
 
+/** Label sets kept per instrument. */
+const MAX_LABEL_SETS = 4096
+
 /** Keeps label values bounded and attribute objects few: the same labels give the same object. */
 class LabelBook<L extends string> {
   readonly #names: readonly L[]
@@ -44,7 +47,7 @@ class LabelBook<L extends string> {
     const attributes: Attributes = {}
     for (const name of this.#names) attributes[name] = this.#bounded(name, String(labels[name] ?? ''))
     // Bounded by the product of the labels' own caps; the guard is for callers with unbounded raw values.
-    if (this.#cache.size < 4096) this.#cache.set(key, attributes)
+    if (this.#cache.size < MAX_LABEL_SETS) this.#cache.set(key, attributes)
     return attributes
   }
 
@@ -84,7 +87,17 @@ export function createInstruments(meter: Meter = metrics.getMeter('flyball')): I
       const gauge = meter.createObservableGauge(spec.name, options)
       return {
         collect(fn) {
-          const callback = (result: ObservableResult): void => fn((value, labels) => result.observe(value, book.attributes(labels)))
+          const ever = new Set<Attributes>()
+          const callback = (result: ObservableResult): void => {
+            const now = new Map<Attributes, number>()
+            fn((value, labels) => now.set(book.attributes(labels), value))
+            // The SDK repeats for ever what was observed once: what is no longer there has to be taken back, as NaN.
+            for (const attributes of ever) if (!now.has(attributes)) result.observe(Number.NaN, attributes)
+            for (const [attributes, value] of now) {
+              result.observe(value, attributes)
+              if (ever.size < MAX_LABEL_SETS) ever.add(attributes)
+            }
+          }
           gauge.addCallback(callback)
           return () => gauge.removeCallback(callback)
         },
