@@ -1,0 +1,104 @@
+/** The waiting calls of one priority: fair between tenants, earliest start target first within each. */
+import type { Waiter } from '../../../src/index.ts'
+import { IndexedHeap, type HeapItem } from './indexed-heap.ts'
+import type { Account, TenantLedger } from './tenant-ledger.ts'
+
+export interface Ticket extends HeapItem {
+  readonly waiter: Waiter
+  readonly line: ClassLine
+  /** Start target, monotonic ms; Infinity without one. */
+  readonly dueMs: number
+  readonly seq: number
+  /** Where it stands; undefined while taken out. */
+  tenantLine: TenantLine | undefined
+}
+
+interface TenantLine extends HeapItem {
+  readonly account: Account
+  readonly seq: number
+  readonly onTime: IndexedHeap<Ticket>
+  /** Past their start target. Serving them first would make those behind them late as well. */
+  readonly late: IndexedHeap<Ticket>
+  lateTurn: number
+  readonly unwatch: () => boolean
+}
+
+/** One in so many picks goes to a late call while calls that can still be on time wait: late is not lost. */
+const LATE_EVERY = 8
+
+const byDue = (a: Ticket, b: Ticket): boolean => a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.seq < b.seq)
+const byCounter = (a: TenantLine, b: TenantLine): boolean => a.account.counter < b.account.counter || (a.account.counter === b.account.counter && a.seq < b.seq)
+
+export class ClassLine {
+  readonly name: string
+  readonly priority: number
+  /** Work that the class is owed under its floor. */
+  owed = 0
+  size = 0
+  readonly #ledger: TenantLedger
+  readonly #tenants = new Map<string, TenantLine>()
+  readonly #heap = new IndexedHeap<TenantLine>(byCounter)
+  #seq = 0
+
+  constructor(name: string, priority: number, ledger: TenantLedger) {
+    this.name = name
+    this.priority = priority
+    this.#ledger = ledger
+  }
+
+  issue(waiter: Waiter, seq: number): Ticket {
+    const { call } = waiter
+    const startMs = call.slo.startMs === undefined ? Number.POSITIVE_INFINITY : call.timings.receivedMs + call.slo.startMs
+    return { waiter, line: this, dueMs: Math.min(startMs, call.deadlineMs ?? Number.POSITIVE_INFINITY), seq, tenantLine: undefined, index: -1 }
+  }
+
+  /** Puts a ticket in, or back. */
+  insert(ticket: Ticket): void {
+    const line = this.#tenantLine(ticket.waiter.call.tenant)
+    ticket.tenantLine = line
+    line.onTime.add(ticket)
+    if (!this.#heap.has(line)) this.#heap.add(line)
+    this.size++
+  }
+
+  remove(ticket: Ticket): boolean {
+    const line = ticket.tenantLine
+    if (!line || (!line.onTime.remove(ticket) && !line.late.remove(ticket))) return false
+    ticket.tenantLine = undefined
+    this.size--
+    if (line.onTime.size + line.late.size === 0) {
+      this.#heap.remove(line)
+      line.unwatch()
+      this.#tenants.delete(line.account.tenant)
+    }
+    return true
+  }
+
+  /** Who of this class is next. Asking twice at one instant gives the same answer. */
+  first(nowMs: number): Ticket | undefined {
+    const line = this.#heap.top
+    if (!line) return undefined
+    for (let ticket = line.onTime.top; ticket && ticket.dueMs < nowMs; ticket = line.onTime.top) {
+      line.onTime.remove(ticket)
+      line.late.add(ticket)
+    }
+    return line.late.top && (line.onTime.size === 0 || line.lateTurn >= LATE_EVERY - 1) ? line.late.top : line.onTime.top
+  }
+
+  /** Called when a ticket is about to be taken for service. */
+  serving(ticket: Ticket): void {
+    const line = ticket.tenantLine
+    if (line) line.lateTurn = line.late.has(ticket) ? 0 : line.late.size > 0 ? line.lateTurn + 1 : 0
+  }
+
+  #tenantLine(tenant: string): TenantLine {
+    const known = this.#tenants.get(tenant)
+    if (known) return known
+    const account = this.#ledger.account(tenant)
+    const watcher = (): void => this.#heap.moved(line)
+    const line: TenantLine = { account, seq: this.#seq++, onTime: new IndexedHeap(byDue), late: new IndexedHeap(byDue), lateTurn: 0, unwatch: () => account.watchers.delete(watcher), index: -1 }
+    account.watchers.add(watcher)
+    this.#tenants.set(tenant, line)
+    return line
+  }
+}
