@@ -23,6 +23,7 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
       ...(call.maxOutputTokens === undefined ? {} : { maxOutputTokens: call.maxOutputTokens }),
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
       ...(call.wire === undefined ? {} : { wire: call.wire }),
+      ...(call.canonical === undefined ? {} : { canonical: call.canonical }),
       ...(call.cacheKey === undefined ? {} : { cacheKey: call.cacheKey }),
       ...(call.cacheClass === undefined ? {} : { cacheClass: call.cacheClass }),
       span,

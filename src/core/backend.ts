@@ -35,6 +35,8 @@ export interface Backend extends Declares {
   readonly limits: BackendLimits
   /** Runs in this process: its spans are INTERNAL, not CLIENT. */
   readonly inProcess?: boolean
+  /** Reached by its own function or route only: a gateway's clients can neither name nor list it. */
+  readonly private?: boolean
   /** Models it serves, by the names that clients use. `'*'`: any. */
   readonly models: readonly string[] | '*'
   readonly batch?: {

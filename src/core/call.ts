@@ -1,5 +1,6 @@
 /** One request, from the edge that made it to its settlement. */
 import type { Span } from '@opentelemetry/api'
+import type { CanonicalRequest } from '../protocols/canonical.ts'
 import type { Clock } from './clock.ts'
 import { FlyballError } from './errors.ts'
 import type { Outcome, Settlement, Timings, Usage } from './settlement.ts'
@@ -35,6 +36,8 @@ export interface CallInit {
   /** Monotonic ms after which nobody wants the answer any more. */
   deadlineMs?: number
   wire?: WireRequest
+  /** The request in the hub's terms, worked out when a backend of another protocol asks. Throws `unsupported_field`. */
+  canonical?: () => CanonicalRequest
   /** The caller's abort. */
   signal?: AbortSignal
   /** Monotonic ms at which the request's head arrived. */
@@ -62,6 +65,7 @@ export interface Call {
   readonly maxOutputTokens: number | undefined
   readonly deadlineMs: number | undefined
   readonly wire: WireRequest | undefined
+  readonly canonical: (() => CanonicalRequest) | undefined
   readonly signal: AbortSignal
   readonly span: Span
   readonly timings: Timings
@@ -101,6 +105,7 @@ export class LiveCall implements Call {
   readonly maxOutputTokens: number | undefined
   readonly deadlineMs: number | undefined
   readonly wire: WireRequest | undefined
+  readonly canonical: (() => CanonicalRequest) | undefined
   readonly span: Span
   timings: Timings
   usage: Usage = { inputTokens: 0, outputTokens: 0 }
@@ -133,6 +138,7 @@ export class LiveCall implements Call {
     this.maxOutputTokens = init.maxOutputTokens
     this.deadlineMs = init.deadlineMs
     this.wire = init.wire
+    this.canonical = init.canonical
     this.span = init.span
     this.parent = parent
     const now = clock.monoMs()

@@ -36,6 +36,7 @@ export function functionBackend<I, O>(name: string, fn: (input: I, context: Func
     name,
     provider: 'function',
     inProcess: true,
+    private: true,
     models: [name],
     limits: { slots: options.slots ?? 64, maxBatch: 1, batching: 'none' },
     run: (calls, signal) => calls.map(async (call) => valueReply(await inSpan(call, () => fn(call.input as I, { signal })))),
@@ -68,6 +69,7 @@ export function batchFunctionBackend<I, O>(name: string, fn: (items: readonly I[
     name,
     provider: 'function',
     inProcess: true,
+    private: true,
     models: [name],
     limits: {
       slots: options.slots ?? 1,
