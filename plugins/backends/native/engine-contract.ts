@@ -4,6 +4,7 @@
  */
 import type { ModelConfig } from './gguf-model.ts'
 
+/** Applied in this order: repetition penalty, temperature, top-k, top-p, min-p. */
 export interface SamplingParameters {
   /** 0 is greedy: the most likely token, whatever the other parameters say but for the repetition penalty. */
   readonly temperature: number
@@ -30,8 +31,13 @@ export interface GenerateRequest {
   readonly stopStrings: readonly string[]
   /** How many alternatives to report beside each token's log probability; undefined reports none at all. */
   readonly logprobs?: number
-  /** Attend to this many latest positions (plus sinks); undefined is the model's own window, if any. */
+  /**
+   * Position p attends to j when j > p - window, or j < sinks. Undefined is the model's own window, if any; a wider
+   * one than the model's has no effect.
+   */
   readonly attentionWindow?: number
+  /** First positions that stay in sight of a window. Default `ATTENTION_SINKS` with `attentionWindow`, else 0. */
+  readonly attentionSinks?: number
   /** Larger goes first where sequences wait. */
   readonly priority?: number
   /** Requests may share cached prefixes only within the same space, such as a tenant; undefined shares with none. */
@@ -109,5 +115,8 @@ export const REPETITION_WINDOW = 64
 export const MAX_STOP_STRINGS = 16
 /** The OpenAI API's limit for `top_logprobs`. */
 export const MAX_TOP_LOGPROBS = 20
+
+/** Enough to keep a windowed model stable (StreamingLLM, Xiao et al. 2023). */
+export const ATTENTION_SINKS = 4
 
 export const GREEDY: SamplingParameters = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 }
