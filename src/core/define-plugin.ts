@@ -8,7 +8,7 @@ export function definePlugin<Z extends ZodType, const D extends Declares>(
   definition: Omit<PluginDefinition<Z['_zod']['output'], D>, 'options'> & { readonly options: Z },
 ): PluginFactory<input<Z>> {
   const factory = (options?: input<Z>): Plugin => {
-    const parsed = definition.options.safeParse(options ?? {})
+    const parsed = definition.options.safeParse(options ?? {}, { reportInput: true })
     if (!parsed.success) throw new TypeError(`plugin ${definition.name}: ${describeIssues(parsed.error)}`)
     return {
       name: definition.name,

@@ -76,7 +76,7 @@ describe('lane, under any interleaving', () => {
             check()
           }
           // The backend finishes everything it was given; every reply is read or left to the unread timer.
-          for (let round = 0; round < 100 && (lane.inFlight > 0 || lane.waiting > 0); round++) {
+          for (let round = 0; round < 100 && (lane.inFlight > 0 || lane.waiting > 0 || tracked.some((item) => !item.call.settlement)); round++) {
             for (const run of backend.runs) {
               run.answer()
               run.end()
