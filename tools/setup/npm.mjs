@@ -1,6 +1,6 @@
 // @ts-check
 /** How npm is called, and what its failures mean in one line. */
-import { dirname, delimiter } from 'node:path'
+import { delimiter, dirname } from 'node:path'
 
 /**
  * npm run by a given Node: the npm that started us where there is one, else the one on the PATH.
@@ -13,14 +13,15 @@ import { dirname, delimiter } from 'node:path'
 export function npmCi(node, folder, extra, env) {
   const args = [
     'ci', '--prefix', folder, '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund',
-    // `npm run -s` hands its silence down, and then a failure would have no reason
-    '--loglevel=error', '--no-progress',
+    // `npm run -s` hands its silence down, and then a failure would have no reason; at `verbose` npm also tells why it
+    // left out an optional package, which it does not count as a failure
+    '--loglevel=verbose', '--no-progress',
     // npm's own waits (10 s, then 60 s) make a machine without network look hung
     '--fetch-retries=4', '--fetch-retry-mintimeout=500', '--fetch-retry-factor=3', '--fetch-retry-maxtimeout=15000',
     ...extra,
   ]
   // the shebang of npm is `env node`: on the PATH the chosen Node has to come first
-  const childEnv = { ...env, PATH: `${dirname(node)}${delimiter}${env['PATH'] ?? ''}` }
+  const childEnv = { ...env, PATH: [dirname(node), env['PATH'] ?? '', dirname(process.execPath)].join(delimiter) }
   const cli = env['npm_execpath']
   return cli !== undefined && /npm-cli\.c?js$/.test(cli)
     ? { command: node, args: [cli, ...args], env: childEnv }
@@ -39,6 +40,7 @@ const meanings = [
   [/\b(EINTEGRITY)\b/, () => 'a package differs from what the lockfile expects (EINTEGRITY): `npm cache clean --force`, then run again'],
   [/\b(ETARGET|E404)\b/, (code) => `the registry lacks a package that the lockfile names (${code}): is another registry or a mirror set?`],
   [/\b(E401|E403|ENEEDAUTH)\b/, (code) => `the registry refused a package (${code}): check npm's registry and credentials`],
+  [/\b(ENOTEMPTY|EBUSY)\b/, (code) => `another program works in node_modules (${code}): wait for it, then run again`],
   [/\b(EUSAGE)\b/, () => 'package-lock.json does not fit package.json (EUSAGE): run `npm install` with Node 24, or restore both files'],
 ]
 
@@ -51,15 +53,16 @@ export function npmFailure(output) {
     const code = pattern.exec(output)?.[1]
     if (code !== undefined) return meaning(code)
   }
-  const last = output.split('\n').map((line) => line.replace(/^npm (error|ERR!)\s*/, '').trim())
+  const errors = output.split('\n').filter((line) => /^npm (error|ERR!)/.test(line))
+    .map((line) => line.replace(/^npm (error|ERR!)\s*/, '').trim())
     .filter((line) => line !== '' && !line.includes('A complete log of this run'))
-  return `npm ci failed: ${last[0] ?? 'it said nothing; run `npm ci` by hand'}`
+  return `npm ci failed: ${errors[0] ?? 'it said nothing; run `npm ci` by hand'}`
 }
 
 /**
  * @param {string} output
- * @returns {boolean} whether asking again could help, because the first answer came from npm's cache
+ * @returns {boolean} whether asking again could help: the first answer came from npm's cache, or a folder was busy
  */
 export function isWorthRetrying(output) {
-  return /\b(ETARGET|E404|ENOTCACHED|EINTEGRITY)\b/.test(output)
+  return /\bcode (ETARGET|E404|ENOTCACHED|EINTEGRITY|ENOTEMPTY|EBUSY)\b/.test(output)
 }

@@ -79,7 +79,17 @@ export function runCommand(command, args, options) {
   })
 }
 
-/** @param {NodeJS.Signals} signal */
-export function stopCommands(signal) {
-  for (const child of children) child.kill(signal)
+/** npm works on for a while after a signal. */
+const graceMs = 3_000
+
+/**
+ * Ends what runs, and waits for the end: a next set-up must not meet a child that still writes.
+ * @param {NodeJS.Signals} signal
+ */
+export async function stopCommands(signal) {
+  await Promise.all([...children].map((child) => new Promise((resolve) => {
+    child.once('close', resolve)
+    child.kill(signal)
+    setTimeout(() => child.kill('SIGKILL'), graceMs).unref()
+  })))
 }
