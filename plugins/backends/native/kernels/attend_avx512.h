@@ -16,9 +16,9 @@ inline __m512 highHalf(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si
 template <int MODE, int R> __attribute__((noinline)) void attendTile(const AttendArgs& a, int row0) {
   const int hd = a.headDim;
   alignas(64) float O[R][kMaxHeadDim];
-  alignas(64) float P[R][kPage];
-  alignas(64) uint16_t P16[R][kPage];
-  alignas(64) uint16_t Q16[R][kMaxHeadDim];
+  [[maybe_unused]] alignas(64) float P[R][kPage];
+  [[maybe_unused]] alignas(64) uint16_t P16[R][kPage];
+  [[maybe_unused]] alignas(64) uint16_t Q16[R][kMaxHeadDim];
   const float* Q[R];
   float m[R], l[R];
   for (int i = 0; i < R; i++) {

@@ -136,9 +136,10 @@ constexpr int groupsFor(int rm) { return rm <= 2 ? 4 : rm <= 6 ? 2 : 1; }
 
 template <int FORMAT, int RM> void runTiles(const Panel& w, int g0, int gn, const Acts& a, float* c, size_t ldc, int accumulate) {
   constexpr int RG = FORMAT == kQ6K ? 1 : groupsFor(RM);
-  for (int g = 0; g < gn;) {
-    const int step = gn - g >= RG ? RG : 1;
-    for (int t = 0; t < a.tiles; t++) {
+  // Tiles outside: one tile's activations stay in L1 and L2 while the chunk's few weight groups (in L2) pass by.
+  for (int t = 0; t < a.tiles; t++)
+    for (int g = 0; g < gn;) {
+      const int step = gn - g >= RG ? RG : 1;
       float* out = c + (size_t)t * RM * ldc + (size_t)g * 16;
       if constexpr (FORMAT >= kQ8) {
         const uint8_t* block = a.blocks + (size_t)t * w.kb * RM * kActBytes;
@@ -150,9 +151,8 @@ template <int FORMAT, int RM> void runTiles(const Panel& w, int g0, int gn, cons
         if (step == RG) floatTile<FORMAT, RG, RM>(w, g0 + g, x, a.ldf, out, ldc, accumulate);
         else floatTile<FORMAT, 1, RM>(w, g0 + g, x, a.ldf, out, ldc, accumulate);
       }
+      g += step;
     }
-    g += step;
-  }
 }
 
 template <int FORMAT> void runFormat(const Panel& w, int g0, int gn, const Acts& a, float* c, size_t ldc, int accumulate) {

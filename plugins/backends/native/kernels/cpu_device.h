@@ -1,0 +1,78 @@
+// The forward pass on the CPU: llama and qwen2. One job per step; its threads walk the layers together, phase by phase.
+#pragma once
+#include <memory>
+#include <vector>
+#include "device.h"
+#include "kernels.h"
+#include "memory.h"
+#include "model.h"
+#include "thread_pool.h"
+
+namespace flyball {
+
+class CpuDevice final : public Device {
+ public:
+  // Attention of `count` flat rows (token * group + head in group) of one segment and KV head.
+  struct Tile {
+    int32_t segment, kvHead, first, count;
+  };
+  struct ThreadScratch;
+
+  CpuDevice(const Model& model, const Kernels& kernels, ThreadPool& pool, int32_t pages, KvType kvType);
+  ~CpuDevice() override;
+
+  int32_t pageCount() const override { return pages_; }
+  size_t pageBytes() const override { return pageBytes_; }
+  static size_t pageBytesFor(const ModelConfig& config, KvType kvType);
+  void clearPage(int32_t page) override;
+  void forward(const Batch& batch) override;
+  float* logits(size_t i) override { return logits_.data() + i * logitStride_; }
+  const float* hidden(size_t i) const override { return normed_.data() + i * dimStride_; }
+
+ private:
+  // The input of the matrix products of a phase, in the forms that their weight formats need.
+  struct Input {
+    Acts acts{};
+    Scratch<uint8_t> blocks;
+    Scratch<float> plain;
+    bool wantsBlocks = false, wantsPlain = false;
+    void shape(int rows, int k, bool blocksWanted, bool plainWanted);
+  };
+
+  uint8_t* keyPage(int32_t page, int32_t layer, int32_t head) const;
+  void prepare(const Batch& batch);
+  void put(Input& input, const float* x, int row, int column, int count);
+  void normInto(Input& input, const float* x, const std::vector<float>& weight, int row, int thread);
+  void startRow(int row, int thread);
+  void ropeAndStore(int layer, int row);
+  void attendTile(int layer, const Tile& tile, ThreadScratch& scratch);
+  void multiply(const Panel& w, int from, int to, const Input& input, float* out, size_t stride, const std::vector<float>& bias, bool accumulate);
+  void projectQkv(const Layer& layer);
+  void feedForward(const Layer& layer, ThreadScratch& scratch);
+  void addProjection(const Panel& w, const Input& input, const std::vector<float>& bias);
+  void work(int thread);
+  int chunkFor(int groups) const;
+  template <class Each> void rowsBetween(int rows, Each&& each);
+
+  const Model& model_;
+  const ModelConfig& config_;
+  const Kernels& kernels_;
+  ThreadPool& pool_;
+  const int32_t pages_;
+  const KvType kvType_;
+  const size_t dimStride_, qStride_, kvStride_, logitStride_;
+  const size_t headPageBytes_, pageBytes_;
+  Region kv_;
+  std::vector<std::unique_ptr<ThreadScratch>> scratch_;
+
+  // Of the current step.
+  const Batch* batch_ = nullptr;
+  int rows_ = 0, outputs_ = 0, logitRows_ = 0;
+  ChunkCounter counter_;
+  Scratch<float> x_, q_, k_, v_, attention_, normed_, logits_, rope_;
+  Input normInput_, attentionInput_, ffnInput_, headInput_;
+  std::vector<Tile> tiles_;
+  std::vector<int> segmentOf_;
+};
+
+}  // namespace flyball
