@@ -202,6 +202,12 @@ export class KnobRegistry {
     return { value: cell.controllerValue, effective: cell.value, covered: cell.layer !== 'controller' && cell.layer !== 'start', spec: cell.spec }
   }
 
+  /** What the user set, or the default: the static value that loops started from. */
+  startValue(knob: string, scope: Scope): number {
+    const cell = this.#cell(knob, scope)
+    return cell.layers.start ?? cell.spec.default
+  }
+
   #cell(knob: string, scope: Scope): KnobCell {
     return (this.get(knob) as KnobEntry).cells.for(scope)
   }

@@ -15,6 +15,7 @@ export async function settle(turns = 20): Promise<void> {
 export function manualClock(startMs = 1_000): ManualClock {
   let now = startMs
   let seq = 0
+  let state = 12_345
   const timers = new Map<number, { atMs: number; fn: () => void }>()
   const clock: ManualClock = {
     monoMs: () => now,
@@ -25,7 +26,7 @@ export function manualClock(startMs = 1_000): ManualClock {
       return () => void timers.delete(id)
     },
     sleep: (ms, signal) => sleepOn(clock.after, ms, signal),
-    random: () => ((seq++ * 16_807) % 2_147_483_647) / 2_147_483_647,
+    random: () => (state = (state * 16_807) % 2_147_483_647) / 2_147_483_647,
     id: () => (++seq).toString(16).padStart(32, '0'),
     async advance(ms) {
       const until = now + ms
