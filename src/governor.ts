@@ -89,6 +89,8 @@ export interface Governor {
   /** Warms the backends and starts the loops; `ready` is true afterwards. Called by `gateway()` users once. */
   start(signal?: AbortSignal): Promise<void>
   readonly ready: boolean
+  /** `start` has finished; stays true while draining. */
+  readonly started: boolean
   readonly draining: boolean
   /** Makes a call; it is counted and traced from here on, so it must be sent. */
   call(request: CallRequest): LiveCall
@@ -208,6 +210,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     const backend = attemptOptions.backend === undefined ? routeModel(call.model) : backends.get(attemptOptions.backend)
     if (!backend) return Promise.reject(new FlyballError('model_not_found', { message: `There is no backend ${attemptOptions.backend}.` }))
     const purpose = attemptOptions.purpose ?? 'serve'
+    if (!attemptOptions.background) call.note('backend', backend.name)
     const child = forkCall(call, telemetry.startAttemptSpan(call, backend, purpose), clock, attemptOptions)
     telemetry.watchAttempt(child, backend.name, purpose)
     attemptOptions.onChild?.(child)
@@ -311,6 +314,9 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     telemetry,
     get ready() {
       return ready && !draining
+    },
+    get started() {
+      return ready
     },
     get draining() {
       return draining

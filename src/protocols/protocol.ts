@@ -11,6 +11,10 @@ export interface RequestFacts {
   /** Expected tokens (input estimate + output bound) or items. */
   readonly work: number
   readonly maxOutputTokens?: number
+  /** The caller asked for usage in its stream. */
+  readonly includeUsage?: boolean
+  /** For `ReplyContext`: how the request wants embeddings. Default `float`. */
+  readonly encoding?: 'float' | 'base64'
   /** The credential of the end user if the body carries one (`user`): never a secret. */
   readonly user?: string
 }
@@ -27,6 +31,7 @@ export interface ProtocolRoute {
 export interface SideReader {
   /** Tokens and facts that these bytes (any cut) bring; only `usage`, `finish` and `error` deltas. */
   push(bytes: Uint8Array): Pick<Chunk, 'deltas' | 'tokens'>
+  /** An `error` delta with code `upstream_invalid`, here or from `push`: the body is broken or was cut short. */
   end(): Pick<Chunk, 'deltas' | 'tokens'>
 }
 
@@ -54,10 +59,14 @@ export interface ReplyContext {
   readonly createdS: number
   /** The request asked for usage in the stream. */
   readonly includeUsage: boolean
+  /** How the request wants embeddings. Default `float`. */
+  readonly encoding?: 'float' | 'base64'
 }
 
 export interface Protocol {
   readonly name: string
+  /** A request header (lower case) that only this protocol's clients send: tells it apart where two share an address. */
+  readonly marker?: string
   readonly routes: readonly ProtocolRoute[]
   /** Checks the parsed body. Throws `invalid_request` naming the field in `param`. Passes unknown fields: upstream may know them. */
   facts(operation: string, body: unknown): RequestFacts
@@ -68,10 +77,12 @@ export interface Protocol {
   sideReader(operation: string, stream: boolean): SideReader
   deltaReader(operation: string, stream: boolean): DeltaReader
   streamWriter(operation: string, context: ReplyContext): StreamWriter
-  /** One JSON document from all deltas of a reply. */
+  /** One JSON document from all deltas of a reply; the error's document when there is an `error` delta among them. */
   unary(operation: string, deltas: readonly Delta[], context: ReplyContext): unknown
   /** Before headers: the JSON body of an error. Status and retry headers come from the error itself. */
   error(error: FlyballError): unknown
   /** The `/models` document. */
   models?(models: readonly { id: string; createdS: number; ownedBy: string }[]): unknown
+  /** The `/models/{id}` document. */
+  model?(model: { id: string; createdS: number; ownedBy: string }): unknown
 }

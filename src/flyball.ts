@@ -1,0 +1,51 @@
+/** The governor as users get it: the core, with its HTTP edges and function wrappers as methods. */
+import { createGovernor as createCore, type Governor as CoreGovernor, type GovernorOptions } from './governor.ts'
+import type { BatchContext, FunctionContext } from './core/function-backend.ts'
+import { admin, type AdminOptions } from './http/admin.ts'
+import { createEdge } from './http/edge.ts'
+import { gateway, type GatewayOptions } from './http/gateway.ts'
+import { guard, type GuardOptions } from './http/guard.ts'
+import { health } from './http/health.ts'
+import type { HttpHandler } from './http/http-types.ts'
+import { protocols } from './protocols/all.ts'
+import { metricsHandler, type ScrapeSource } from './telemetry/metrics-handler.ts'
+import { startedTelemetry } from './telemetry/start.ts'
+import { wrap, wrapBatch, type Wrapped, type WrapOptions } from './wrap.ts'
+
+export interface Governor extends CoreGovernor {
+  /** For official clients: `app.use('/v1', governor.gateway())`. */
+  gateway(options?: GatewayOptions): HttpHandler
+  /** Around a handler of yours: `app.post('/predict', governor.guard({ operation: 'predict' }), handler)`. */
+  guard(options: GuardOptions): HttpHandler
+  /** `app.use('/admin', governor.admin())`: from this machine only, unless you give it a hook. */
+  admin(options?: AdminOptions): HttpHandler
+  /** `app.get('/metrics', governor.metrics())`. Default source: the telemetry that `startTelemetry` started. */
+  metrics(options?: { exporter?: ScrapeSource }): HttpHandler
+  /** `app.use(governor.health())`: `/livez`, `/readyz`, `/startupz`. */
+  health(): HttpHandler
+  wrap<I, O>(name: string, fn: (input: I, context: FunctionContext) => O | Promise<O>, options?: WrapOptions<I>): Wrapped<I, O>
+  /** Call it one by one, it runs in batches. */
+  wrapBatch<I, O>(name: string, fn: (items: readonly I[], context: BatchContext) => Promise<readonly (O | Error)[]>, options?: WrapOptions<I>): Wrapped<I, O>
+}
+
+/** Throws a TypeError, in one clear line, for a configuration that cannot work. */
+export function createGovernor(options: GovernorOptions = {}): Governor {
+  const core = createCore(options)
+  const edge = createEdge(core)
+  const closeCore = core.close.bind(core)
+  const methods: Pick<Governor, Exclude<keyof Governor, keyof CoreGovernor> | 'close'> = {
+    gateway: (gatewayOptions = {}) => gateway(edge, { ...gatewayOptions, protocols: gatewayOptions.protocols ?? protocols }),
+    guard: (guardOptions) => guard(edge, guardOptions),
+    admin: (adminOptions) => admin(core, adminOptions),
+    metrics: (metricsOptions = {}) => metricsHandler(() => metricsOptions.exporter ?? startedTelemetry()?.exporter, core.clock),
+    health: () => health(core),
+    wrap: (name, fn, wrapOptions) => wrap(core, name, fn, wrapOptions),
+    wrapBatch: (name, fn, wrapOptions) => wrapBatch(core, name, fn, wrapOptions),
+    async close() {
+      edge.close()
+      await closeCore()
+    },
+  }
+  // Onto the core itself: a spread would freeze its getters (`ready`).
+  return Object.assign(core, methods)
+}

@@ -1,0 +1,60 @@
+/** Who calls, and how much it matters: what a request's headers say, where they may be believed. */
+import { hash } from 'node:crypto'
+import { FlyballError } from '../core/errors.ts'
+import type { EdgeRequest } from './http-types.ts'
+
+/** Calls without a credential share one tenant. */
+export const ANONYMOUS = 'anonymous'
+
+/** A tenant is the hash of the credential unless the host maps it: the credential itself is kept nowhere. */
+export function credentialTenant(req: EdgeRequest): string {
+  const { headers } = req
+  const credential = headers.authorization ?? headers['x-api-key'] ?? headers['api-key']
+  if (credential === undefined) return ANONYMOUS
+  return hash('sha256', String(credential), 'hex').slice(0, 32)
+}
+
+export interface CallerOptions {
+  /** Whose request this is. Undefined: the hash of its credential. */
+  tenant?: (req: EdgeRequest) => string | undefined
+  /** SLO class by name. Undefined: a trusted header, else the governor's default. */
+  class?: (req: EdgeRequest) => string | undefined
+  /** Smaller goes first. Undefined: a trusted header, else the class's. */
+  priority?: (req: EdgeRequest) => number | undefined
+  /**
+   * Believe `x-flyball-tenant`, `x-flyball-class` and `x-flyball-priority`. Default: no, or any client could go first. A
+   * function decides per request: by socket address, or by a credential of your own front end.
+   */
+  trustHeaders?: boolean | ((req: EdgeRequest) => boolean)
+}
+
+export interface Caller {
+  tenant: string
+  class?: string
+  priority?: number
+  /** From `x-flyball-timeout-ms`: counts from the arrival of the head. Anybody may shorten their own wait. */
+  timeoutMs?: number
+}
+
+export function callerOf(req: EdgeRequest, options: CallerOptions): Caller {
+  const { headers } = req
+  const trusted = typeof options.trustHeaders === 'function' ? options.trustHeaders(req) : options.trustHeaders === true
+  const caller: Caller = { tenant: options.tenant?.(req) ?? (trusted ? single(headers['x-flyball-tenant']) : undefined) ?? credentialTenant(req) }
+  const className = options.class?.(req) ?? (trusted ? single(headers['x-flyball-class']) : undefined)
+  if (className !== undefined) caller.class = className
+  const priority = options.priority?.(req) ?? (trusted ? numeric('x-flyball-priority', headers['x-flyball-priority']) : undefined)
+  if (priority !== undefined) caller.priority = priority
+  const timeoutMs = numeric('x-flyball-timeout-ms', headers['x-flyball-timeout-ms'])
+  if (timeoutMs !== undefined) caller.timeoutMs = Math.max(0, timeoutMs)
+  return caller
+}
+
+const single = (value: string | string[] | undefined): string | undefined => (Array.isArray(value) ? value[0] : value)
+
+function numeric(name: string, value: string | string[] | undefined): number | undefined {
+  const text = single(value)
+  if (text === undefined || text === '') return undefined
+  const number = Number(text)
+  if (!Number.isFinite(number)) throw new FlyballError('invalid_request', { message: `Expected a number in the header ${name}.`, param: name })
+  return number
+}

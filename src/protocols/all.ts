@@ -1,0 +1,5 @@
+/** The wire protocols that come with flyball, in order of preference for clients that do not say which they speak. */
+import { openAiProtocol } from './openai/openai-protocol.ts'
+import type { Protocol } from './protocol.ts'
+
+export const protocols: readonly Protocol[] = [openAiProtocol]
