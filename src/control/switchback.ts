@@ -67,7 +67,8 @@ export class Switchback {
   readonly #options: Required<SwitchbackOptions>
   readonly #pairs: { governed: Block; static: Block }[] = []
   #phase: Phase = 'governed'
-  #block: Block
+  /** What is being measured now; between blocks nothing is. */
+  #block: Block | undefined
   #lastGoverned: Block | undefined
   #endedEarly = 0
   #timers = new Set<Cancel>()
@@ -79,7 +80,6 @@ export class Switchback {
     const { share, blockMs, washoutMs } = this.#options
     if (!(share > 0 && share <= 0.5)) throw new TypeError(`switchback.share: expected a number in 0..0.5, got ${share}`)
     if (!(blockMs > 0 && washoutMs >= 0)) throw new TypeError('switchback: expected blockMs above 0 and washoutMs of at least 0')
-    this.#block = this.#newBlock('governed')
   }
 
   start(): void {
@@ -95,6 +95,7 @@ export class Switchback {
     this.#unlisten = undefined
     if (this.#phase !== 'governed') this.#release()
     this.#phase = 'governed'
+    this.#block = undefined
   }
 
   uplift(): Uplift {
@@ -145,7 +146,7 @@ export class Switchback {
       if (this.#phase !== 'static') return
       const governed = this.#lastGoverned
       const block = this.#block
-      if (governed && governed.offered >= MIN_CALLS && block.offered >= MIN_CALLS && block.met / block.offered < governed.met / governed.offered - this.#options.burn) {
+      if (governed && block && governed.offered >= MIN_CALLS && block.offered >= MIN_CALLS && block.met / block.offered < governed.met / governed.offered - this.#options.burn) {
         ends()
         return this.#endStatic(true)
       }
@@ -157,7 +158,7 @@ export class Switchback {
     const block = this.#close()
     if (early) this.#endedEarly++
     const governed = this.#lastGoverned
-    if (governed && governed.offered >= MIN_CALLS && block.offered >= MIN_CALLS) {
+    if (governed && block && governed.offered >= MIN_CALLS && block.offered >= MIN_CALLS) {
       this.#pairs.push({ governed, static: block })
       if (this.#pairs.length > this.#options.maxPairs) this.#pairs.shift()
     }
@@ -186,20 +187,23 @@ export class Switchback {
     const { settlement } = call
     if (!settlement || settlement.outcome === 'cancelled') return
     // A call belongs to the block in which it arrived; one from before the switch belongs to none.
-    if (call.timings.receivedMs < this.#block.startMs || this.#phase === 'washout') return
-    this.#block.offered++
-    if (sloMet(call, settlement)) this.#block.met++
-    this.#block.latencySumMs += (settlement.timings.endMs ?? call.timings.receivedMs) - call.timings.receivedMs
-    if (settlement.timings.dispatchedMs !== undefined) this.#block.paid++
+    const block = this.#block
+    if (!block || call.timings.receivedMs < block.startMs) return
+    block.offered++
+    if (sloMet(call, settlement)) block.met++
+    block.latencySumMs += (settlement.timings.endMs ?? call.timings.receivedMs) - call.timings.receivedMs
+    if (settlement.timings.dispatchedMs !== undefined) block.paid++
   }
 
   #newBlock(arm: Arm): Block {
     return { arm, offered: 0, met: 0, durationMs: 0, latencySumMs: 0, paid: 0, startMs: this.#parts.clock.monoMs() }
   }
 
-  #close(): Block {
-    this.#block.durationMs = Math.max(1, this.#parts.clock.monoMs() - this.#block.startMs)
-    return this.#block
+  #close(): Block | undefined {
+    const block = this.#block
+    this.#block = undefined
+    if (block) block.durationMs = Math.max(1, this.#parts.clock.monoMs() - block.startMs)
+    return block
   }
 
   #after(ms: number, fn: () => void): Cancel {
