@@ -20,6 +20,16 @@ export class ModelError extends Error {
   }
 }
 
+/** Runs `read`; errors about what a file says then begin with its path, as errors of its format do. */
+export function forFile<T>(path: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof ModelError && !error.message.startsWith(path)) throw new ModelError(error.code, `${path}: ${error.message}`, error)
+    throw error
+  }
+}
+
 const NAME_SHOWN = 80
 
 /** A name out of an untrusted file, fit for a one-line message: escaped, quoted and cut. */
