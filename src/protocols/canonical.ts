@@ -62,6 +62,8 @@ export interface ChatRequest extends Common {
   readonly sampling: Sampling
   /** `json`: any object; `schema`: this JSON Schema. */
   readonly responseFormat?: { readonly type: 'json' } | { readonly type: 'schema'; readonly name: string; readonly schema: unknown; readonly strict?: boolean }
+  /** How hard to think: `none`, `minimal`, `low`, `medium`, `high`, … as providers name it. */
+  readonly reasoningEffort?: string
   /** The caller asked for usage in its stream. */
   readonly includeUsage: boolean
 }

@@ -1,0 +1,56 @@
+/** Facts of OpenAI bodies, read beside the path. */
+import type { Delta } from '../../core/reply.ts'
+import type { SideReader } from '../protocol.ts'
+import { arrayOf, numberOf, objectOf } from '../shared/json-value.ts'
+import { streamSideReader, type StreamPatterns } from '../shared/stream-side-reader.ts'
+import { lastObjectUnder, parseByteText, unarySideReader } from '../shared/unary-side-reader.ts'
+import { readError } from './errors.ts'
+import { readFinishReason } from './finish-reason.ts'
+import { readUsage, usageOf } from './usage.ts'
+
+const STREAM: StreamPatterns = {
+  content: /"(?:content|text|reasoning_content|reasoning|arguments|refusal)": ?"(?!")/g,
+  hot: /"(?:finish_reason|error)": ?["{]|"usage": ?\{|"object": ?"error"/,
+}
+
+export function openAiSideReader(operation: string, stream: boolean): SideReader {
+  return stream ? streamReader() : unarySideReader({ read: (text) => unaryFacts(operation, text) })
+}
+
+function streamReader(): SideReader {
+  let finished = false
+  return streamSideReader(STREAM, {
+    complete: () => finished,
+    read(document) {
+      const deltas: Delta[] = []
+      for (const choice of arrayOf(objectOf(document)['choices'])) {
+        const { finish_reason: reason, index } = objectOf(choice)
+        if (typeof reason !== 'string') continue
+        finished = true
+        deltas.push({ type: 'finish', index: numberOf(index) ?? 0, reason: readFinishReason(reason) })
+      }
+      const usage = usageOf(document)
+      if (usage) deltas.push({ type: 'usage', usage })
+      const error = readError(document)
+      if (error) deltas.push(error)
+      return deltas
+    },
+  })
+}
+
+const FINISH = /"finish_reason"\s*:\s*"([^"\\]*)"/g
+
+function unaryFacts(operation: string, text: string): readonly Delta[] {
+  if (text.includes('"error"')) {
+    const error = readError(parseByteText(text))
+    if (error) return [error]
+  }
+  const deltas: Delta[] = []
+  if (operation !== 'embeddings') {
+    let index = 0
+    for (const match of text.matchAll(FINISH)) deltas.push({ type: 'finish', index: index++, reason: readFinishReason(match[1] as string) })
+  }
+  const usage = readUsage(lastObjectUnder(text, 'usage'))
+  if (usage) deltas.push({ type: 'usage', usage })
+  return deltas
+}

@@ -1,0 +1,209 @@
+/** One request to an upstream over HTTP/1.1: head, body, time limits, back-pressure, abort. */
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { Cancel, Clock } from '../core/clock.ts'
+import { FlyballError, toFlyballError } from '../core/errors.ts'
+import { connectionError } from './upstream-errors.ts'
+
+export interface ExchangeLimits {
+  /** Until a connection carries the request, ms. */
+  readonly connectMs: number
+  /** From there to the reply's head, ms. A unary reply's head comes with its last token. */
+  readonly headMs: number
+  /** Longest pause inside a body that somebody reads, ms. */
+  readonly idleMs: number
+  /** The whole exchange, ms: an upstream that trickles does not hold on for ever. */
+  readonly totalMs: number
+  /** Largest body, bytes. */
+  readonly maxReplyBytes: number
+}
+
+export interface ExchangeRequest {
+  readonly method: 'GET' | 'POST'
+  /** With the base URL's path. */
+  readonly path: string
+  /** Flat names and values. */
+  readonly headers: string[]
+  readonly body: Uint8Array | string | null
+}
+
+export interface ExchangeHead {
+  readonly status: number
+  /** Names in lower case. */
+  readonly headers: IncomingHttpHeaders
+  readonly rawHeaders: readonly string[]
+}
+
+/** Exactly one of `onWhole` and `onFailure` is called, unless the body is streamed: then `next` tells. */
+export interface ExchangeListener {
+  /** Whether to gather the body or to let it be read piece by piece. Must not throw. */
+  onHead(head: ExchangeHead): 'whole' | 'stream'
+  onWhole(bytes: Uint8Array): void
+  /** Before the body could be handed over. */
+  onFailure(error: FlyballError): void
+}
+
+/** Bytes kept ready for the reader; past it the socket is no longer read. */
+const HIGH_WATER_BYTES = 64 * 1024
+const EMPTY = Buffer.alloc(0)
+
+type Phase = 'connect' | 'head' | 'body' | 'ended'
+
+/**
+ * Invariants: everything taken (timer, abort listeners, connection) is let go exactly once, at the phase `ended`; the
+ * reader sees bytes in order, then the end or the failure; an abort drops what is not read yet.
+ */
+export class HttpExchange implements Dispatcher.DispatchHandler {
+  readonly #listener: ExchangeListener
+  readonly #limits: ExchangeLimits
+  readonly #clock: Clock
+  readonly #signals: readonly AbortSignal[]
+  readonly #onAbort: (event: Event) => void
+  readonly #startMs: number
+  #phase: Phase = 'connect'
+  #activeMs: number
+  #timer: Cancel
+  #controller: Dispatcher.DispatchController | undefined
+  #mode: 'whole' | 'stream' = 'whole'
+  #queue: Uint8Array[] = []
+  #queuedBytes = 0
+  #totalBytes = 0
+  #failure: FlyballError | undefined
+  #waiting: { resolve: (bytes: Uint8Array | undefined) => void; reject: (error: FlyballError) => void } | undefined
+
+  constructor(dispatcher: Dispatcher, request: ExchangeRequest, limits: ExchangeLimits, clock: Clock, signals: readonly AbortSignal[], listener: ExchangeListener) {
+    this.#listener = listener
+    this.#limits = limits
+    this.#clock = clock
+    this.#signals = signals
+    this.#startMs = this.#activeMs = clock.monoMs()
+    this.#onAbort = (event) => this.abort(toFlyballError((event.target as AbortSignal).reason, 'cancelled'))
+    this.#timer = clock.after(limits.connectMs, () => this.#onTimer())
+    const aborted = signals.find((signal) => signal.aborted)
+    if (aborted) {
+      this.abort(toFlyballError(aborted.reason, 'cancelled'))
+      return
+    }
+    for (const signal of signals) signal.addEventListener('abort', this.#onAbort, { once: true })
+    try {
+      dispatcher.dispatch({ ...request, headersTimeout: 0, bodyTimeout: 0 }, this)
+    } catch (thrown) {
+      this.#fail(new FlyballError('upstream_unreachable', { reason: 'refused_locally', cause: thrown }))
+    }
+  }
+
+  /** The next piece; undefined at the end. One caller at a time. */
+  next(): Promise<Uint8Array | undefined> {
+    const bytes = this.#queue.shift()
+    if (bytes) {
+      this.#queuedBytes -= bytes.length
+      if (this.#queuedBytes === 0 && this.#controller?.paused) {
+        this.#activeMs = this.#clock.monoMs()
+        this.#controller.resume()
+      }
+      return Promise.resolve(bytes)
+    }
+    if (this.#failure) return Promise.reject(this.#failure)
+    if (this.#phase === 'ended') return Promise.resolve(undefined)
+    // The pause counts from when somebody wants to read on.
+    this.#activeMs = this.#clock.monoMs()
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject }
+    })
+  }
+
+  /** Closes the upstream's socket, if the exchange still runs, and fails it. */
+  abort(error: FlyballError): void {
+    this.#queue = []
+    this.#queuedBytes = 0
+    this.#fail(error)
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#phase === 'ended') {
+      controller.abort(this.#failure ?? new FlyballError('cancelled'))
+      return
+    }
+    this.#phase = 'head'
+    this.#activeMs = this.#clock.monoMs()
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200 || this.#phase === 'ended') return
+    this.#phase = 'body'
+    this.#activeMs = this.#clock.monoMs()
+    const raw = controller.rawHeaders
+    const rawHeaders = Array.isArray(raw) ? raw.map((text) => (typeof text === 'string' ? text : text.toString('latin1'))) : []
+    this.#mode = this.#listener.onHead({ status, headers, rawHeaders })
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, bytes: Uint8Array): void {
+    if (this.#phase !== 'body') return
+    this.#activeMs = this.#clock.monoMs()
+    this.#totalBytes += bytes.length
+    if (this.#totalBytes > this.#limits.maxReplyBytes) return this.abort(new FlyballError('upstream_too_large'))
+    const waiting = this.#waiting
+    if (waiting) {
+      this.#waiting = undefined
+      waiting.resolve(bytes)
+      return
+    }
+    this.#queue.push(bytes)
+    this.#queuedBytes += bytes.length
+    if (this.#mode === 'stream' && this.#queuedBytes >= HIGH_WATER_BYTES) controller.pause()
+  }
+
+  onResponseEnd(): void {
+    if (this.#phase === 'ended') return
+    this.#letGo()
+    if (this.#mode === 'whole') {
+      const pieces = this.#queue
+      this.#queue = []
+      this.#listener.onWhole(pieces.length === 1 ? (pieces[0] as Uint8Array) : pieces.length === 0 ? EMPTY : Buffer.concat(pieces))
+    } else {
+      this.#waiting?.resolve(undefined)
+      this.#waiting = undefined
+    }
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#fail(connectionError(error, this.#phase === 'body'))
+  }
+
+  #fail(error: FlyballError): void {
+    if (this.#phase === 'ended') return
+    const streamed = this.#phase === 'body' && this.#mode === 'stream'
+    this.#letGo()
+    this.#failure = error
+    this.#controller?.abort(error)
+    if (!streamed) {
+      this.#queue = []
+      this.#listener.onFailure(error)
+    }
+    this.#waiting?.reject(error)
+    this.#waiting = undefined
+  }
+
+  #letGo(): void {
+    this.#phase = 'ended'
+    this.#timer()
+    for (const signal of this.#signals) signal.removeEventListener('abort', this.#onAbort)
+  }
+
+  /** One timer per exchange, re-armed when it fires: a piece of body costs no timer. */
+  #onTimer(): void {
+    if (this.#phase === 'ended') return
+    const now = this.#clock.monoMs()
+    const { connectMs, headMs, idleMs, totalMs } = this.#limits
+    const limitMs = this.#phase === 'connect' ? connectMs : this.#phase === 'head' ? headMs : idleMs
+    const reads = this.#mode === 'whole' || this.#waiting !== undefined
+    const sinceMs = this.#phase === 'body' && !reads ? now : this.#activeMs
+    const leftMs = Math.min(sinceMs + limitMs, this.#startMs + totalMs) - now
+    if (leftMs > 0) {
+      this.#timer = this.#clock.after(leftMs, () => this.#onTimer())
+      return
+    }
+    this.abort(this.#phase === 'connect' ? new FlyballError('upstream_unreachable', { reason: 'connect_timeout' }) : new FlyballError('upstream_timeout', { reason: this.#phase === 'head' ? 'head_timeout' : 'idle_timeout' }))
+  }
+}

@@ -1,0 +1,117 @@
+/** Streamed bodies of an exchange, as chunks. */
+import { FlyballError, toFlyballError } from '../core/errors.ts'
+import type { Chunk, Delta } from '../core/reply.ts'
+import type { DeltaReader, SideReader } from '../protocols/protocol.ts'
+import type { HttpExchange } from './http-exchange.ts'
+
+/** Takes bytes out of a stream again that are there only because we asked for them. */
+export interface ByteFilter {
+  push(bytes: Uint8Array): Uint8Array
+  end(): Uint8Array
+}
+
+const END: IteratorResult<Chunk> = { done: true, value: undefined }
+
+/** A broken stream is ours to report: the client has read the good part, and gets the rest as an error in band. */
+function refuseBroken(deltas: readonly Delta[] | undefined): void {
+  if (deltas === undefined) return
+  for (const delta of deltas) if (delta.type === 'error' && delta.code === 'upstream_invalid') throw new FlyballError('upstream_invalid', { message: delta.message, reason: 'broken_stream' })
+}
+
+abstract class ExchangeBody implements AsyncIterableIterator<Chunk> {
+  protected readonly exchange: HttpExchange
+  #ended = false
+
+  constructor(exchange: HttpExchange) {
+    this.exchange = exchange
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<IteratorResult<Chunk>> {
+    if (this.#ended) return Promise.resolve(END)
+    return this.exchange.next().then((bytes) => {
+      try {
+        if (bytes === undefined) {
+          this.#ended = true
+          const last = this.last()
+          return last === undefined ? END : { done: false, value: last }
+        }
+        const chunk = this.chunk(bytes)
+        return chunk === undefined ? this.next() : { done: false, value: chunk }
+      } catch (thrown) {
+        this.#ended = true
+        const error = toFlyballError(thrown, 'upstream_invalid')
+        this.exchange.abort(error)
+        throw error
+      }
+    })
+  }
+
+  return(): Promise<IteratorResult<Chunk>> {
+    this.#ended = true
+    this.exchange.abort(new FlyballError('cancelled'))
+    return Promise.resolve(END)
+  }
+
+  /** Undefined: nothing to hand on yet. */
+  protected abstract chunk(bytes: Uint8Array): Chunk | undefined
+  protected abstract last(): Chunk | undefined
+}
+
+/** Bytes unchanged; facts beside them where there is a reader. */
+export class PassThroughBody extends ExchangeBody {
+  readonly #side: SideReader | undefined
+  readonly #filter: ByteFilter | undefined
+
+  constructor(exchange: HttpExchange, side: SideReader | undefined, filter: ByteFilter | undefined) {
+    super(exchange)
+    this.#side = side
+    this.#filter = filter
+  }
+
+  protected chunk(bytes: Uint8Array): Chunk {
+    const raw = this.#filter ? this.#filter.push(bytes) : bytes
+    if (!this.#side) return { raw, tokens: 0 }
+    const { deltas, tokens } = this.#side.push(bytes)
+    if (deltas === undefined) return { raw, tokens }
+    refuseBroken(deltas)
+    return { raw, deltas, tokens }
+  }
+
+  protected last(): Chunk | undefined {
+    const raw = this.#filter?.end()
+    const facts = this.#side?.end()
+    refuseBroken(facts?.deltas)
+    const rest = raw !== undefined && raw.length > 0 ? { raw } : {}
+    if (facts?.deltas) return { ...rest, deltas: facts.deltas, tokens: facts.tokens }
+    return raw !== undefined && raw.length > 0 ? { raw, tokens: facts?.tokens ?? 0 } : undefined
+  }
+}
+
+/** Everything that the bytes say, for another protocol's edge. */
+export class CanonicalBody extends ExchangeBody {
+  readonly #reader: DeltaReader
+
+  constructor(exchange: HttpExchange, reader: DeltaReader) {
+    super(exchange)
+    this.#reader = reader
+  }
+
+  protected chunk(bytes: Uint8Array): Chunk | undefined {
+    return canonicalChunk(this.#reader.push(bytes))
+  }
+
+  protected last(): Chunk | undefined {
+    return canonicalChunk(this.#reader.end())
+  }
+}
+
+function canonicalChunk(deltas: readonly Delta[]): Chunk | undefined {
+  if (deltas.length === 0) return undefined
+  let tokens = 0
+  for (const { type } of deltas) if (type === 'text' || type === 'reasoning' || type === 'tool-input' || type === 'refusal') tokens++
+  return { deltas, tokens }
+}
