@@ -4,6 +4,7 @@ import OpenAI from 'openai'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createGovernor, type Governor, type GovernorOptions } from '../../src/index.ts'
 import { fakeChat, type FakeChat, type FakeChatOptions } from '../support/fake-chat.ts'
+import { makeGate } from '../support/gate.ts'
 import { listen, type Listening } from '../support/listen.ts'
 import { waitFor } from '../support/wait-for.ts'
 
@@ -85,7 +86,7 @@ describe('official openai client', () => {
   })
 
   it('aborts while queued: the call leaves the queue and never reaches the backend', async () => {
-    const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+    const { gate, open } = makeGate()
     const { client, governor, backend } = await bench({ slots: 1, gate })
     const first = client.chat.completions.create(question)
     await waitFor(() => backend.seen.length === 1)
@@ -135,7 +136,7 @@ describe('official openai client', () => {
   })
 
   it('tells a client that is turned away when to come back, and the client comes back', async () => {
-    const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+    const { gate, open } = makeGate()
     const { client, backend, governor } = await bench({ slots: 1, gate }, { knobs: { 'lane.max_queue': 1 } })
     const running = client.chat.completions.create(question)
     await waitFor(() => backend.seen.length === 1)
