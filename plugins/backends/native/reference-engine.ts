@@ -1,6 +1,8 @@
 /** The TypeScript engine: a worker thread computes, this side only passes messages, so the event loop stays free. */
 import { Worker } from 'node:worker_threads'
-import { FlyballError, type Clock } from '../../../src/index.ts'
+import { FlyballError, systemClock, type Clock } from '../../../src/index.ts'
+import { deferred } from './deferred.ts'
+import type { Deferred } from './deferred.ts'
 import { MAX_STOP_STRINGS, MAX_TOP_LOGPROBS } from './engine-contract.ts'
 import type { EngineInfo, EngineStats, GenerateRequest, GenerateStep, NativeEngine, Pooling } from './engine-contract.ts'
 import { readGguf } from './gguf.ts'
@@ -13,7 +15,7 @@ import type { FromWorker, ToWorker, WorkerInput } from './reference-worker.ts'
 import { StepQueue } from './step-queue.ts'
 
 export interface ReferenceEngineOptions {
-  readonly clock: Clock
+  readonly clock?: Clock
   /** Sequences that compute at once; each has a cache of keys and values. Default 8. */
   readonly maxSequences?: number
   /** Requests that wait beside them; more are refused. Default 1024. */
@@ -39,7 +41,7 @@ interface Generating {
 
 interface Embedding {
   readonly kind: 'embed'
-  readonly promise: PromiseWithResolvers<Float32Array>
+  readonly promise: Deferred<Float32Array>
   readonly promptTokens: number
   started: boolean
 }
@@ -69,7 +71,7 @@ export class ReferenceEngine implements NativeEngine {
    * Starts the thread and loads the model.
    * @throws ModelError when the file cannot be run; the signal's reason when aborted first
    */
-  static async open(path: string, options: ReferenceEngineOptions): Promise<ReferenceEngine> {
+  static async open(path: string, options: ReferenceEngineOptions = {}): Promise<ReferenceEngine> {
     options.signal?.throwIfAborted()
     const gguf = options.gguf ?? readGguf(path)
     const { config } = forFile(path, () => readModel(gguf))
@@ -86,7 +88,7 @@ export class ReferenceEngine implements NativeEngine {
   private constructor(worker: Worker, info: EngineInfo, options: ReferenceEngineOptions) {
     this.info = info
     this.#worker = worker
-    this.#clock = options.clock
+    this.#clock = options.clock ?? systemClock
     this.#maxSequences = options.maxSequences ?? DEFAULT_MAX_SEQUENCES
     this.#maxWaiting = options.maxWaiting ?? DEFAULT_MAX_WAITING
     worker.on('message', (message: FromWorker) => this.#receive(message))
@@ -124,7 +126,7 @@ export class ReferenceEngine implements NativeEngine {
     this.#check(tokens, 0)
     if (signal.aborted) throw cancelled(signal)
     const id = this.#nextId++
-    const promise = Promise.withResolvers<Float32Array>()
+    const promise = deferred<Float32Array>()
     const onAbort = (): void => {
       this.#cancel(id)
       promise.reject(cancelled(signal))
@@ -229,7 +231,7 @@ export class ReferenceEngine implements NativeEngine {
 
   #end(error: FlyballError): void {
     this.#over ??= error
-    for (const id of [...this.#active.keys()]) {
+    for (const id of this.#active.keys()) {
       const work = this.#forget(id)?.work
       if (work?.kind === 'embed') work.promise.reject(error)
       else work?.queue.fail(error)
@@ -239,7 +241,7 @@ export class ReferenceEngine implements NativeEngine {
 
 /** Resolves when the worker has loaded the model; ends the worker otherwise. */
 async function ready(worker: Worker, signal: AbortSignal | undefined): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const { promise, resolve, reject } = deferred<void>()
   const onMessage = (message: FromWorker): void => {
     if (message.kind === 'unusable') reject(new ModelError(message.code, message.message))
     else resolve()

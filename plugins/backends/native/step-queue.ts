@@ -1,4 +1,6 @@
 /** Steps on their way from the engine to the reader of `generate`. */
+import { deferred } from './deferred.ts'
+import type { Deferred } from './deferred.ts'
 import type { GenerateStep } from './engine-contract.ts'
 
 /** Unread steps; the engine's own bound on them is the request's `maxTokens`. */
@@ -7,7 +9,7 @@ export class StepQueue implements AsyncIterableIterator<GenerateStep> {
   readonly #left: () => void
   #error: Error | undefined
   #closed = false
-  #reader: PromiseWithResolvers<IteratorResult<GenerateStep>> | undefined
+  #reader: Deferred<IteratorResult<GenerateStep>> | undefined
 
   /** @param left called once when the reader leaves before the last step */
   constructor(left: () => void) {
@@ -41,7 +43,7 @@ export class StepQueue implements AsyncIterableIterator<GenerateStep> {
     }
     if (this.#closed) return Promise.resolve({ done: true, value: undefined })
     if (this.#reader !== undefined) return Promise.reject(new Error('the previous step is still being waited for'))
-    this.#reader = Promise.withResolvers()
+    this.#reader = deferred()
     return this.#reader.promise
   }
 
@@ -60,7 +62,7 @@ export class StepQueue implements AsyncIterableIterator<GenerateStep> {
     return this
   }
 
-  #takeReader(): PromiseWithResolvers<IteratorResult<GenerateStep>> | undefined {
+  #takeReader(): Deferred<IteratorResult<GenerateStep>> | undefined {
     const reader = this.#reader
     this.#reader = undefined
     return reader
