@@ -1,6 +1,6 @@
 /** The public surface, and nothing else. Plugins import only this. */
 export { DEFAULT_UNREAD_MS } from './core/body.ts'
-export type { Backend, BackendHealth, BackendLimits, BatchingKind } from './core/backend.ts'
+export type { Backend, BackendHealth, BackendHost, BackendLimits, BatchingKind } from './core/backend.ts'
 export type { Call, CallInit, WireRequest } from './core/call.ts'
 export { systemClock, sleepOn, type Cancel, type Clock } from './core/clock.ts'
 export { definePlugin } from './core/define-plugin.ts'
