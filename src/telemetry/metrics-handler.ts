@@ -47,7 +47,8 @@ export function metricsHandler(source: () => ScrapeSource | undefined, clock: Cl
 function familiesOf({ resource, scopeMetrics }: ResourceMetrics): Iterable<ResourceMetrics> {
   const families = new Map<string, { resource: typeof resource; scopeMetrics: { scope: (typeof scopeMetrics)[0]['scope']; metrics: MetricData[] }[] }>()
   for (const { scope, metrics } of scopeMetrics) {
-    for (const metric of metrics) {
+    for (const collected of metrics) {
+      const metric = withoutEnded(collected)
       if (metric.dataPoints.length === 0) continue
       const family = families.get(metric.descriptor.name)
       if (family) family.scopeMetrics.push({ scope, metrics: [metric] })
@@ -55,4 +56,9 @@ function familiesOf({ resource, scopeMetrics }: ResourceMetrics): Iterable<Resou
     }
   }
   return families.values()
+}
+
+/** The SDK cannot forget a gauge's series; what has ended is NaN there, and must not be on the page. */
+function withoutEnded(metric: MetricData): MetricData {
+  return { ...metric, dataPoints: (metric.dataPoints as { value: unknown }[]).filter(({ value }) => !Number.isNaN(value)) } as MetricData
 }

@@ -7,10 +7,13 @@ import type { DecisionRecord } from '../control/decision-log.ts'
 import type { InstanceView } from '../control/loop.ts'
 import type { Governor } from '../governor.ts'
 import type { GaugeHandle, InstrumentSet } from './instruments.ts'
-import { SELF_INSTRUMENTS } from './self-instruments.ts'
+import { ARMS, SELF_INSTRUMENTS } from './self-instruments.ts'
 
 /** Which arm a call ended in is looked up at most this often, ms: a walk over all knobs is too much per call. */
 const ARM_LOOK_MS = 100
+
+/** How controllers call the number that they steer to. */
+const TARGET_NUMBER = /^(target|budget)([A-Z]|$)/
 
 const SLO_TARGETS = [['start', 'startMs'], ['ttft', 'ttftMs'], ['itl', 'itlMs'], ['e2e', 'e2eMs']] as const
 
@@ -114,7 +117,7 @@ function collectLoops(collect: Collect, governor: Governor): () => void {
     }))
   collect(SELF_INSTRUMENTS.loopTarget, (report) =>
     views((view, labels) => {
-      const target = Object.entries(view.why.numbers).find(([name]) => /^target/.test(name))?.[1]
+      const target = Object.entries(view.why.numbers).find(([name]) => TARGET_NUMBER.test(name))?.[1]
       if (target !== undefined && Number.isFinite(target)) report(target, labels)
     }))
   collect(SELF_INSTRUMENTS.loopNumber, (report) =>
@@ -211,33 +214,27 @@ class LoopStories {
 /** Which arm is on is read off the knobs' layers, so that whoever runs the experiment need not tell. */
 function collectArms(collect: Collect, instruments: InstrumentSet, governor: Governor): () => void {
   const calls = instruments.counter(SELF_INSTRUMENTS.armCalls)
-  const spentMs = { governed: 0, static: 0 }
-  let arm: 'governed' | 'static' = 'governed'
+  const time = instruments.counter(SELF_INSTRUMENTS.armTime)
+  let arm: (typeof ARMS)[number] = 'governed'
   let lookedMs = governor.clock.monoMs()
   function look(): void {
     const now = governor.clock.monoMs()
-    if (now - lookedMs < ARM_LOOK_MS) return
-    spentMs[arm] += now - lookedMs
+    if (now > lookedMs) time.add((now - lookedMs) / 1_000, { arm })
     lookedMs = now
     arm = 'governed'
     for (const knob of governor.knobs.all()) for (const instance of knob.instances()) if (instance.layer === 'experiment') arm = 'static'
   }
-  // A knob that changes hands says so at once, where its value changes with it.
-  const stopKnobs = governor.knobs.onChange(() => {
-    lookedMs -= ARM_LOOK_MS
-    spentMs[arm] -= ARM_LOOK_MS
-    look()
-  })
+  // A knob that changes hands says so at once, where its value changes with it; the rest is seen a little later.
+  const stopKnobs = governor.knobs.onChange(look)
   const stopCalls = governor.onCallSettled((call) => {
     const { settlement } = call
     if (!settlement || settlement.outcome === 'cancelled') return
-    look()
+    if (governor.clock.monoMs() - lookedMs >= ARM_LOOK_MS) look()
     calls.add(1, { arm, class: call.class, slo: sloMet(call, settlement) ? 'met' : 'missed' })
   })
-  collect(SELF_INSTRUMENTS.armSeconds, (report) => {
+  collect(SELF_INSTRUMENTS.armOn, (report) => {
     look()
-    report(spentMs.governed / 1_000, { arm: 'governed' })
-    report(spentMs.static / 1_000, { arm: 'static' })
+    for (const one of ARMS) report(one === arm ? 1 : 0, { arm: one })
   })
   return () => {
     stopKnobs()

@@ -10,7 +10,8 @@ const controller = label('Control loop.', 32)
 const knob = label('Knob by name.', 64)
 const scope = label('Instance of the knob or loop: `backend=…,class=…`.', 128)
 const sloClass = label('SLO class.', 16)
-const arm = label('governed: the loops decide; static: an experiment holds the user’s own values.', 2, ['governed', 'static'])
+export const ARMS = ['governed', 'static'] as const
+const arm = label('governed: the loops decide; static: an experiment holds the user’s own values.', 2, ARMS)
 
 export const VERDICTS = ['better', 'same', 'worse', 'unknown'] as const
 
@@ -36,5 +37,6 @@ export const SELF_INSTRUMENTS = {
   moveAttainment: instrument({ name: 'flyball.move_attainment', kind: 'gauge', unit: '1', doc: 'SLO attainment per offered call around the loop’s latest reviewed move, 0-1.', labels: { controller, scope, side: label('Before or after the move.', 2, ['before', 'after']) }, observed: true }),
   moveVerdict: instrument({ name: 'flyball.move_verdict', kind: 'gauge', unit: '1', doc: '1 for what the review of the loop’s latest reviewed move found.', labels: { controller, scope, verdict: label('What came of it.', 4, VERDICTS), reverted: label('Was it taken back?', 2, ['yes', 'no']) }, observed: true }),
   armCalls: instrument({ name: 'flyball.arm_calls', kind: 'counter', unit: '{call}', doc: 'Settled calls by the arm of the experiment in which they ended; cancelled ones are left out.', labels: { arm, class: sloClass, slo: label('Whether the call met its class’s targets.', 2, ['met', 'missed']) } }),
-  armSeconds: instrument({ name: 'flyball.arm_time_seconds', kind: 'gauge', unit: 's', doc: 'Time spent in each arm since the process started.', labels: { arm }, observed: true }),
+  armTime: instrument({ name: 'flyball.arm_time_seconds', kind: 'counter', unit: 's', doc: 'Time spent in each arm.', labels: { arm } }),
+  armOn: instrument({ name: 'flyball.experiment_arm', kind: 'gauge', unit: '1', doc: '1 for the arm that is on.', labels: { arm }, observed: true }),
 } as const

@@ -1,0 +1,102 @@
+/** Is it better than doing nothing? The governed arm against the user's own static values. */
+import { CORE_INSTRUMENTS as CORE } from '../../src/telemetry/catalogue.ts'
+import { SELF_INSTRUMENTS as SELF } from '../../src/telemetry/self-instruments.ts'
+import type { Board } from '../board.ts'
+import { stat, table, timeline, timeseries } from '../panels.ts'
+import { max, raw, ratio, sum, type Expr, type PromQl } from '../promql.ts'
+
+const NO_EXPERIMENT = 'No experiment in this range'
+/** Two-sided 95%. */
+const Z = 1.96
+
+/** Counts over the shown range, by arm. */
+function counts(q: PromQl, arm: string): { met: string; all: string } {
+  return {
+    met: `(${sum(q.increase(SELF.armCalls, { arm, slo: 'met' }, '$__range')).text} or vector(0))`,
+    all: `(${sum(q.increase(SELF.armCalls, { arm }, '$__range')).text} > 0)`,
+  }
+}
+
+export function uplift(q: PromQl): Board {
+  const governed = counts(q, 'governed')
+  const held = counts(q, 'static')
+  const share = ({ met, all }: { met: string; all: string }): string => `(${met} / ${all})`
+  const gain = `(${share(governed)} - ${share(held)})`
+  const variance = (side: { met: string; all: string }): string => `${share(side)} * (1 - ${share(side)}) / ${side.all}`
+  const margin = `${Z} * sqrt(${variance(governed)} + ${variance(held)})`
+  const perSecond = (side: { met: string }, arm: string): string => `(${side.met} / (${sum(q.increase(SELF.armTime, { arm }, '$__range')).text} > 0))`
+  const single = (text: string): Expr<never> => raw(text, [])
+  const timeOfArm = sum(q.increase(SELF.armTime, {}, '$__range'), ['arm'])
+  return {
+    name: 'uplift',
+    title: 'flyball / Uplift',
+    description: 'Is it better than doing nothing? Calls in the governed arm against calls while an experiment held the user’s own values. The interval takes calls as independent: where they come in bursts it is too narrow.',
+    rows: [
+      {
+        title: 'Governed against static, over the shown range',
+        panels: [
+          stat({
+            title: 'Goodput uplift', width: 6, unit: 'percentunit', decimals: 1, noValue: NO_EXPERIMENT,
+            description: 'Calls per second that met their SLO, governed over static, less 1.',
+            query: { expr: single(`${perSecond(governed, 'governed')} / (${perSecond(held, 'static')} > 0) - 1`), legend: 'uplift' },
+            thresholds: [{ value: null, color: 'red' }, { value: 0, color: 'green' }],
+          }),
+          stat({
+            title: 'Attainment gained', width: 6, unit: 'percentunit', decimals: 2, noValue: NO_EXPERIMENT,
+            description: 'SLO attainment per offered call, governed less static.',
+            query: { expr: single(gain), legend: 'gained' },
+            thresholds: [{ value: null, color: 'red' }, { value: 0, color: 'green' }],
+          }),
+          stat({ title: 'At least (95%)', width: 6, unit: 'percentunit', decimals: 2, noValue: NO_EXPERIMENT, description: 'Lower bound of the attainment gained. Above 0: better than doing nothing, outside chance.', query: { expr: single(`${gain} - ${margin}`), legend: 'at least' }, thresholds: [{ value: null, color: 'orange' }, { value: 0, color: 'green' }] }),
+          stat({ title: 'At most (95%)', width: 6, unit: 'percentunit', decimals: 2, noValue: NO_EXPERIMENT, description: 'Upper bound of the attainment gained. Below 0: worse than doing nothing, outside chance.', query: { expr: single(`${gain} + ${margin}`), legend: 'at most' }, thresholds: [{ value: null, color: 'red' }, { value: 0, color: 'green' }] }),
+        ],
+      },
+      {
+        title: 'The two arms',
+        panels: [
+          timeseries({
+            title: 'SLO attainment by arm', unit: 'percentunit', min: 0, max: 1,
+            description: 'Share of calls that met their SLO, by the arm in which they ended. The static arm shows only while it is on.',
+            queries: [{ expr: ratio(sum(q.rate(SELF.armCalls, { slo: 'met' }), ['arm']), sum(q.rate(SELF.armCalls), ['arm'])), legend: '{{arm}}' }],
+          }),
+          timeseries({
+            title: 'Goodput by arm', unit: 'reqps', min: 0,
+            description: 'Calls that met their SLO, per second that the arm was on.',
+            queries: [{ expr: ratio(sum(q.rate(SELF.armCalls, { slo: 'met' }), ['arm']), sum(q.rate(SELF.armTime), ['arm'])), legend: '{{arm}}' }],
+          }),
+          table({
+            title: 'By class', unit: 'short', width: 12, rows: ['arm', 'class'],
+            description: 'Calls in the shown range, by the arm and class they ended in.',
+            columns: [
+              { title: 'Met their SLO', unit: 'short', decimals: 0, query: sum(q.increase(SELF.armCalls, { slo: 'met' }, '$__range'), ['arm', 'class']) },
+              { title: 'Calls', unit: 'short', decimals: 0, query: sum(q.increase(SELF.armCalls, {}, '$__range'), ['arm', 'class']) },
+            ],
+          }),
+          table({ title: 'Time in each arm', unit: 's', width: 12, rows: ['arm'], noValue: 'No governor', description: 'Over the shown range and the chosen instances.', columns: [{ title: 'Time', unit: 's', query: timeOfArm }] }),
+        ],
+      },
+      {
+        title: 'The experiment',
+        panels: [
+          timeline({
+            title: 'Static arm', unit: 'none', width: 12, noValue: 'No governor',
+            description: 'When an experiment held the user’s own values, by instance.',
+            queries: [{ expr: max(q.value(SELF.armOn, { arm: 'static' }), ['instance']), legend: '{{instance}}' }],
+            states: { 0: { text: 'governed', color: 'green' }, 1: { text: 'static', color: 'blue' } },
+          }),
+          timeline({
+            title: 'Dry run', unit: 'none', width: 12, noValue: 'No governor',
+            description: 'While on, the loops decide and turn nothing: both arms are the same, and no uplift can show.',
+            queries: [{ expr: max(q.value(CORE.loopDryRun), ['instance']), legend: '{{instance}}' }],
+            states: { 0: { text: 'turning', color: 'green' }, 1: { text: 'dry', color: 'blue' } },
+          }),
+          timeseries({
+            title: 'Knobs held by the experiment', unit: 'none', min: 0, decimals: 0,
+            description: 'How many instances of each knob stand at the experiment’s value.',
+            queries: [{ expr: sum(q.value(CORE.knobLayer, { layer: 'experiment' }), ['knob']), legend: '{{knob}}' }],
+          }),
+        ],
+      },
+    ],
+  }
+}
