@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url'
 import { buildHash, buildInputs, copyAssets, missingOutput, prune } from './setup/build.mjs'
 import { installNeeded } from './setup/install.mjs'
 import { acquireLock } from './setup/lock.mjs'
-import { isWorthRetrying, npmCi, npmFailure } from './setup/npm.mjs'
+import { isUnreachable, isWorthRetrying, npmCi, npmFailure } from './setup/npm.mjs'
 import { runCommand, say, step, stopCommands } from './setup/progress.mjs'
 import {
   installedNode, isGoodNode, isLinked, linkNode, neededNode, nodePackageFor, nodeVersionOf,
@@ -53,7 +53,7 @@ async function install(node, folder) {
   let result
   for (const extra of [['--prefer-offline'], []]) {
     const { command, args, env } = npmCi(node, folder, extra, process.env)
-    result = await runCommand(command, args, { cwd: folder, env })
+    result = await runCommand(command, args, { cwd: folder, env }, isUnreachable)
     if (result.code === 0) return result.output
     if (result.code === 127) throw new SetupError(`npm was not found: it comes with Node (${result.output.trim()})`)
     if (!isWorthRetrying(result.output)) break

@@ -7,7 +7,7 @@ import { buildHash, buildInputs, copyAssets, missingOutput, originsOf, prune } f
 import { difference, expectedPackages, fits } from '../../tools/setup/install.mjs'
 import type { Lockfile } from '../../tools/setup/install.mjs'
 import { acquireLock } from '../../tools/setup/lock.mjs'
-import { isWorthRetrying, npmCi, npmFailure } from '../../tools/setup/npm.mjs'
+import { isUnreachable, isWorthRetrying, npmCi, npmFailure } from '../../tools/setup/npm.mjs'
 import { isGoodNode, isLinked, linkNode, nodePackageFor } from '../../tools/setup/runtime.mjs'
 import { clearStamp, hashFiles, listFiles, readStamp, writeStamp } from '../../tools/setup/stamp.mjs'
 import { repositoryRoot } from '../support/data.ts'
@@ -126,9 +126,18 @@ describe('npm', () => {
     expect(npmFailure(output)).not.toContain('\n')
   })
 
+  it('is given up early when nothing answers, not when one package is slow', () => {
+    const failed = (n: number): string => `npm http fetch GET https://r/zod attempt ${n} failed with ENOTFOUND\n`
+    const hit = 'npm http fetch GET 200 https://r/yaml 3ms (cache hit)\n'
+    expect(isUnreachable(failed(1) + failed(2))).toBe(false)
+    expect(isUnreachable(failed(1) + hit + failed(3))).toBe(true)
+    expect(isUnreachable(`npm http fetch GET 200 https://r/yaml 90ms (cache miss)\n${failed(3)}`)).toBe(false)
+    expect(isUnreachable(`npm http fetch GET 401 https://r/yaml 90ms\n${failed(3)}`)).toBe(false)
+  })
+
   it('is asked again only where a stale cache may be to blame', () => {
     expect(isWorthRetrying('npm error code ETARGET')).toBe(true)
-    expect(isWorthRetrying('npm error code ENOTFOUND')).toBe(false)
+    expect(isWorthRetrying('npm error code ENOTFOUND, code E4042')).toBe(false)
   })
 })
 

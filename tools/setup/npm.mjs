@@ -66,3 +66,12 @@ export function npmFailure(output) {
 export function isWorthRetrying(output) {
   return /\bcode (ETARGET|E404|ENOTCACHED|EINTEGRITY|ENOTEMPTY|EBUSY)\b/.test(output)
 }
+
+/**
+ * Without network npm tries every package in turn, for minutes. Three attempts at one with no answer to any is enough.
+ * @param {string} output so far, at log level verbose
+ * @returns {boolean}
+ */
+export function isUnreachable(output) {
+  return /attempt 3 failed with [A-Z]/.test(output) && !/fetch GET \d+ (?!.*\(cache hit\))/.test(output)
+}

@@ -47,21 +47,27 @@ const children = new Set()
  */
 
 /**
- * Runs a command to its end and keeps what it says.
+ * Runs a command to its end, or until its output is hopeless, and keeps what it says.
  * @param {string} command
  * @param {readonly string[]} args
  * @param {{ cwd: string, env: NodeJS.ProcessEnv }} options
+ * @param {(output: string) => boolean} [isHopeless]
  * @returns {Promise<RunResult>}
  */
-export function runCommand(command, args, options) {
+export function runCommand(command, args, options, isHopeless = () => false) {
   return new Promise((resolve) => {
     let output = ''
     let stdout = ''
+    let stopping = false
     const child = spawn(command, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
     children.add(child)
     /** @param {string} text */
     const keep = (text) => {
       output = (output + text).slice(-maxOutputChars)
+      if (!stopping && isHopeless(output)) {
+        stopping = true
+        void stop(child, 'SIGTERM')
+      }
     }
     child.stdout.setEncoding('utf8').on('data', (/** @type {string} */ text) => {
       keep(text)
@@ -83,13 +89,21 @@ export function runCommand(command, args, options) {
 const graceMs = 3_000
 
 /**
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {NodeJS.Signals} signal
+ */
+function stop(child, signal) {
+  return new Promise((resolve) => {
+    child.once('close', resolve)
+    child.kill(signal)
+    setTimeout(() => child.kill('SIGKILL'), graceMs).unref()
+  })
+}
+
+/**
  * Ends what runs, and waits for the end: a next set-up must not meet a child that still writes.
  * @param {NodeJS.Signals} signal
  */
 export async function stopCommands(signal) {
-  await Promise.all([...children].map((child) => new Promise((resolve) => {
-    child.once('close', resolve)
-    child.kill(signal)
-    setTimeout(() => child.kill('SIGKILL'), graceMs).unref()
-  })))
+  await Promise.all([...children].map((child) => stop(child, signal)))
 }
