@@ -131,6 +131,7 @@ describe('npm', () => {
     const hit = 'npm http fetch GET 200 https://r/yaml 3ms (cache hit)\n'
     expect(isUnreachable(failed(1) + failed(2))).toBe(false)
     expect(isUnreachable(failed(1) + hit + failed(3))).toBe(true)
+    expect(isUnreachable(failed(1).repeat(20))).toBe(true)
     expect(isUnreachable(`npm http fetch GET 200 https://r/yaml 90ms (cache miss)\n${failed(3)}`)).toBe(false)
     expect(isUnreachable(`npm http fetch GET 401 https://r/yaml 90ms\n${failed(3)}`)).toBe(false)
   })

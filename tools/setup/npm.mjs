@@ -68,10 +68,12 @@ export function isWorthRetrying(output) {
 }
 
 /**
- * Without network npm tries every package in turn, for minutes. Three attempts at one with no answer to any is enough.
+ * Without network npm tries every package in turn, for minutes. No answer to any, after three attempts at one
+ * (or one attempt at many, where the name server is slow to say no), is enough.
  * @param {string} output so far, at log level verbose
  * @returns {boolean}
  */
 export function isUnreachable(output) {
-  return /attempt 3 failed with [A-Z]/.test(output) && !/fetch GET \d+ (?!.*\(cache hit\))/.test(output)
+  const failures = output.match(/attempt \d+ failed with [A-Z]/g)?.length ?? 0
+  return (failures >= 20 || /attempt 3 failed with [A-Z]/.test(output)) && !/fetch GET \d+ (?!.*\(cache hit\))/.test(output)
 }
