@@ -9,6 +9,9 @@ import type { InstrumentSpec } from '../../src/telemetry/instrument-spec.ts'
 /** Calls that count: a caller who left was promised nothing. */
 const COUNTED = { outcome: { not: 'cancelled' } } as const
 
+/** Stages are not kept apart by model: nor may be what they are divided by. */
+const EVERY_MODEL = { model: { re: '.+' } } as const
+
 export function overview(q: PromQl): Board {
   const attainment = shareOf(sum(q.rate(CORE.sloMet), ['class']), sum(q.rate(CORE.calls, COUNTED), ['class']))
   const attainmentInRange = shareOf(sum(q.increase(CORE.sloMet, {}, '$__range'), ['class']), sum(q.increase(CORE.calls, COUNTED, '$__range'), ['class']))
@@ -64,7 +67,7 @@ export function overview(q: PromQl): Board {
           timeseries({
             title: 'Where the time goes', unit: 's', stacked: true, min: 0,
             description: 'Mean seconds per settled call, by stage of its life.',
-            queries: [{ expr: raw(`${sum(q.total(CORE.stageDuration), ['stage']).text} / on () group_left () (${sum(q.count(CORE.callDuration)).text} > 0)`, ['stage']), legend: '{{stage}}' }],
+            queries: [{ expr: raw(`${sum(q.total(CORE.stageDuration), ['stage']).text} / on () group_left () (${sum(q.count(CORE.callDuration, EVERY_MODEL)).text} > 0)`, ['stage']), legend: '{{stage}}' }],
           }),
         ],
       },
