@@ -23,7 +23,7 @@ const CLIFF = 0.9
 /** An upward step past what has been seen. */
 const STEP = 1.5
 /** A join that saves less than this share of a lone call is not worth a delay. */
-const REAL_SAVING = 0.1
+const REAL_SAVING = 0.25
 
 /** Longest that one run may take, ms: a call waits for up to 1/S of a run of those before it, then runs itself. */
 function runBudgetMs(slo: ControllerInput['slo'], slots: number): number {

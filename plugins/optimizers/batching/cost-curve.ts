@@ -18,6 +18,8 @@ interface Bucket {
 export interface CostCurve {
   /** Ascending by step. Times in them are divided by the speed factor of their moment. */
   readonly buckets: readonly Bucket[]
+  /** The latest batches, not yet in a bucket: whether they tell about speed or about shape shows when there are some. */
+  readonly pending: readonly { readonly work: number; readonly ms: number }[]
   /** How many times slower than the learned curve the backend is right now. */
   readonly speed: number
   readonly seq: number
@@ -30,14 +32,20 @@ export interface CurvePoint {
   readonly samples: number
 }
 
-export const EMPTY_CURVE: CostCurve = { buckets: [], speed: 1, seq: 0 }
+export const EMPTY_CURVE: CostCurve = { buckets: [], pending: [], speed: 1, seq: 0 }
 
 /** Enough for a p95 worth the name, few enough to follow a changed backend. */
 const KEEP = 24
 /** A size not seen for this many batches is unknown again: what was slow once may be fast now. */
 const FORGET_AFTER = 400
-/** The speed factor follows most of a change within about eight batches. */
-const SPEED_GAIN = 0.25
+/** Batches that decide together, by their median, whether the backend has changed its speed. */
+const PENDING = 5
+/** A median this far off is a change of speed, and taken over whole. */
+const SHIFT = 1.3
+/** Smaller differences are followed slowly: most of them are shape. */
+const DRIFT_GAIN = 0.1
+/** Times within a bucket are brought to its middle by this power of work: between a fixed cost (0) and a proportional one (1). */
+const INSIDE_POWER = 0.5
 /** Anything outside is a broken sensor, not a batch: work, and ms. */
 const MIN = 1e-6
 const MAX = 1e12
@@ -47,33 +55,47 @@ const SPEED_MAX = 64
 export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
   if (!(work >= MIN && work <= MAX && ms >= MIN && ms <= MAX)) return curve
   const seq = curve.seq + 1
-  const step = Math.floor(2 * Math.log2(work))
-  const known = curve.buckets.filter((bucket) => seq - bucket.lastSeq <= FORGET_AFTER)
-  const points = pointsOf(known)
-  const expected = points.length > 0 ? at(points, work, 'p50') * curve.speed : ms
-  // Only sizes near those learned tell about speed; elsewhere a surprise is about the curve.
-  const near = known.some((bucket) => Math.abs(bucket.step - step) <= 2)
-  const ratio = near ? Math.min(4, Math.max(0.25, ms / expected)) : 1
-  const speed = Math.min(SPEED_MAX, Math.max(SPEED_MIN, curve.speed * ratio ** SPEED_GAIN))
-  const old = known.find((bucket) => bucket.step === step)
-  const updated: Bucket = {
-    step,
-    works: [...(old?.works ?? []), work].slice(-KEEP),
-    times: [...(old?.times ?? []), ms / speed].slice(-KEEP),
-    lastSeq: seq,
+  const buckets = curve.buckets.filter((bucket) => seq - bucket.lastSeq <= FORGET_AFTER)
+  // Outside the sizes that are known a surprise can only be shape.
+  if (!isInside(buckets, work)) return { ...curve, buckets: put(buckets, work, ms / curve.speed, seq), seq }
+  const points = pointsOf(buckets)
+  const ratioOf = (one: { work: number; ms: number }): number => one.ms / at(points, one.work, 'p50') / curve.speed
+  const waiting = [...curve.pending, { work, ms }]
+  const ratio = quantile(waiting.slice(-PENDING).map(ratioOf), 0.5)
+  if (waiting.length >= 3 && (ratio > SHIFT || ratio < 1 / SHIFT)) {
+    // Those of before the change would be taken for shape at the new speed: they are let go.
+    const pending = waiting.filter((one) => ratioOf(one) / ratio < SHIFT && ratioOf(one) / ratio > 1 / SHIFT)
+    return { buckets, pending: pending.slice(-PENDING), speed: bounded(curve.speed * ratio), seq }
   }
-  const buckets = [...known.filter((bucket) => bucket !== old), updated].sort((a, b) => a.step - b.step)
-  return { buckets, speed, seq }
+  const speed = bounded(curve.speed * ratio ** DRIFT_GAIN)
+  const [oldest, ...pending] = waiting
+  if (waiting.length <= PENDING || !oldest) return { buckets, pending: waiting, speed, seq }
+  return { buckets: put(buckets, oldest.work, oldest.ms / speed, seq), pending, speed, seq }
+}
+
+const bounded = (speed: number): number => Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed))
+const stepOf = (work: number): number => Math.floor(2 * Math.log2(work))
+/** In a known bucket, or between two. */
+function isInside(buckets: readonly Bucket[], work: number): boolean {
+  const first = buckets[0]
+  const last = buckets.at(-1)
+  return first !== undefined && last !== undefined && stepOf(work) >= first.step && stepOf(work) <= last.step
+}
+
+function put(buckets: readonly Bucket[], work: number, time: number, seq: number): Bucket[] {
+  const step = stepOf(work)
+  const old = buckets.find((bucket) => bucket.step === step)
+  const updated: Bucket = { step, works: [...(old?.works ?? []), work].slice(-KEEP), times: [...(old?.times ?? []), time].slice(-KEEP), lastSeq: seq }
+  return [...buckets.filter((bucket) => bucket !== old), updated].sort((a, b) => a.step - b.step)
 }
 
 /** The curve at reference speed: one point per bucket, p50 and p95 made non-decreasing in work. */
 export function pointsOf(buckets: readonly Bucket[]): CurvePoint[] {
-  const raw = buckets.map(({ works, times }) => ({
-    work: works.reduce((a, b) => a + b, 0) / works.length,
-    p50: quantile([...times], 0.5),
-    p95: quantile([...times], 0.95),
-    samples: times.length,
-  }))
+  const raw = buckets.map(({ works, times }) => {
+    const work = quantile([...works], 0.5)
+    const atMiddle = times.map((time, i) => time * (work / (works[i] as number)) ** INSIDE_POWER).sort((a, b) => a - b)
+    return { work, p50: quantile(atMiddle, 0.5), p95: quantile(atMiddle, 0.95), samples: times.length }
+  })
   const weights = raw.map((point) => point.samples)
   const p50 = isotonic(raw.map((point) => point.p50), weights)
   const p95 = isotonic(raw.map((point) => point.p95), weights)
@@ -151,19 +173,22 @@ export function viewOf(curve: CostCurve): CurveView {
  */
 export function joinSavingMs(curve: CurveView, work: number, oneWork: number): number {
   if (!curve.known || curve.seenWork <= oneWork * 1.5) return 0
-  const inside = Math.min(work + oneWork, Math.max(curve.seenWork, oneWork * 2))
-  return Math.max(0, curve.lone(oneWork) - (curve.lone(inside) - curve.lone(Math.max(oneWork, inside - oneWork))))
+  const inside = Math.min(Math.max(work, oneWork) + oneWork, Math.max(curve.seenWork, oneWork * 2))
+  // Over half of the batch, not over the last call: a slope between neighbours is mostly noise.
+  const marginal = ((curve.lone(inside) - curve.lone(inside / 2)) / (inside / 2)) * oneWork
+  return Math.max(0, curve.lone(oneWork) - marginal)
 }
 
 /** A state from an earlier process that may be anything. */
 export function restoreCurve(saved: unknown): CostCurve {
   if (typeof saved !== 'object' || saved === null) return EMPTY_CURVE
-  const { buckets, speed, seq } = saved as Partial<CostCurve>
+  const { buckets, pending, speed, seq } = saved as Partial<CostCurve>
   const numbers = (list: unknown): list is number[] => Array.isArray(list) && list.length > 0 && list.length <= KEEP && list.every((x) => Number.isFinite(x) && x > 0)
   const sound =
     Array.isArray(buckets) &&
     buckets.length <= 64 &&
     buckets.every((b: Bucket) => Number.isInteger(b.step) && Number.isFinite(b.lastSeq) && numbers(b.works) && numbers(b.times) && b.works.length === b.times.length) &&
+    Array.isArray(pending) && pending.length <= PENDING && pending.every((one) => Number.isFinite(one?.work) && Number.isFinite(one?.ms) && one.work > 0 && one.ms > 0) &&
     Number.isFinite(speed) && (speed as number) >= SPEED_MIN && (speed as number) <= SPEED_MAX && Number.isFinite(seq)
-  return sound ? { buckets, speed: speed as number, seq: seq as number } : EMPTY_CURVE
+  return sound ? { buckets, pending, speed: speed as number, seq: seq as number } : EMPTY_CURVE
 }

@@ -1,0 +1,90 @@
+/** A hosted provider's limits, kept on our side: nothing is sent that would be turned away. */
+import { readRateLimits, type Call, type Clock, type Reply, type Settlement, type Waiter } from '../../../src/index.ts'
+import { SlidingBudget, type Charge } from './sliding-budget.ts'
+
+export const BUDGETS = ['requests', 'tokens', 'inputTokens', 'outputTokens'] as const
+export type Budget = (typeof BUDGETS)[number]
+/** Per minute; left out: as the provider's headers say, or none. */
+export type BudgetLimits = { readonly [K in Budget]?: number | undefined }
+
+/** Reserved for the answer of a call that names no bound. */
+const ASSUMED_OUTPUT_TOKENS = 1_024
+/** A 429 or 503 that does not say when to come back. */
+const UNNAMED_RETRY_MS = 1_000
+/** Callers that were all held by one retry-after do not come back in the same instant: up to this share later. */
+const RETRY_SPREAD = 0.1
+
+export class ProviderLedger {
+  readonly #clock: Clock
+  readonly #budgets: Readonly<Record<Budget, SlidingBudget>>
+  readonly #open = new Map<Call, { readonly [K in Budget]: Charge }>() // capped by the calls in flight
+  #closedUntilMs = 0
+
+  constructor(limits: BudgetLimits, clock: Clock) {
+    this.#clock = clock
+    this.#budgets = Object.fromEntries(BUDGETS.map((name) => [name, new SlidingBudget(limits[name])])) as Record<Budget, SlidingBudget>
+  }
+
+  /** Time until this call may be sent, ms; 0: now. */
+  waitMs(waiter: Waiter): number {
+    const now = this.#clock.monoMs()
+    const need = needs(waiter.call)
+    let wait = Math.max(0, this.#closedUntilMs - now)
+    for (const name of BUDGETS) wait = Math.max(wait, this.#budgets[name].waitMs(need[name], now))
+    return wait
+  }
+
+  /** Reserves what the call may come to. */
+  sent(call: Call): void {
+    const now = this.#clock.monoMs()
+    const need = needs(call)
+    this.#open.set(call, Object.fromEntries(BUDGETS.map((name) => [name, this.#budgets[name].charge(need[name], now)])) as { [K in Budget]: Charge })
+  }
+
+  /** The provider's own word. `retry-after` holds for every caller, not only the one who was told. */
+  answered(call: Call, reply: Pick<Reply, 'status' | 'rawHeaders'>): void {
+    const now = this.#clock.monoMs()
+    const truth = readRateLimits(reply.rawHeaders, this.#clock)
+    const sentMs = call.timings.dispatchedMs ?? now
+    for (const name of BUDGETS) {
+      const one = truth[name]
+      if (one) this.#budgets[name].reconcile(one, sentMs, now)
+    }
+    if (reply.status !== 429 && reply.status !== 503 && reply.status !== 529) return
+    // What was turned away used no tokens; the request itself may have been counted.
+    const waitMs = truth.retryAfterMs ?? (reply.status === 429 ? UNNAMED_RETRY_MS : 0)
+    if (waitMs > 0) this.#closedUntilMs = Math.max(this.#closedUntilMs, now + waitMs * (1 + RETRY_SPREAD * this.#clock.random()))
+  }
+
+  /** The call is over: what it really used is charged, the rest given back. */
+  settled(call: Call, settlement: Settlement): void {
+    const charges = this.#open.get(call)
+    if (!charges) return
+    this.#open.delete(call)
+    const now = this.#clock.monoMs()
+    const { inputTokens, outputTokens } = settlement.usage
+    const turnedAway = (settlement.status ?? 0) >= 400
+    const counted = inputTokens + outputTokens > 0
+    // A call that broke off without a count may have used anything up to its reservation.
+    if (!turnedAway && !(counted && settlement.outcome === 'ok')) return
+    this.#budgets.inputTokens.correct(charges.inputTokens, turnedAway ? 0 : inputTokens, now)
+    this.#budgets.outputTokens.correct(charges.outputTokens, turnedAway ? 0 : outputTokens, now)
+    this.#budgets.tokens.correct(charges.tokens, turnedAway ? 0 : inputTokens + outputTokens, now)
+  }
+
+  closedMs(): number {
+    return Math.max(0, this.#closedUntilMs - this.#clock.monoMs())
+  }
+
+  /** What is left of each budget that has a limit, as a share. */
+  left(): { budget: Budget; share: number; limit: number }[] {
+    const now = this.#clock.monoMs()
+    return BUDGETS.filter((name) => Number.isFinite(this.#budgets[name].limit)).map((name) => ({ budget: name, share: this.#budgets[name].available(now) / this.#budgets[name].limit, limit: this.#budgets[name].limit }))
+  }
+}
+
+function needs(call: Call): Record<Budget, number> {
+  const outputTokens = call.maxOutputTokens ?? (call.operation === 'embeddings' ? 0 : ASSUMED_OUTPUT_TOKENS)
+  const inputTokens = Math.max(0, call.work - (call.maxOutputTokens ?? 0))
+  return { requests: 1, tokens: inputTokens + outputTokens, inputTokens, outputTokens }
+}

@@ -1,0 +1,159 @@
+/** The throttle's policy of one lane: everything on the request path, without the loop. */
+import { FlyballError, type Call, type Clock, type LanePolicy, type LaneView, type Waiter } from '../../../src/index.ts'
+import type { ShedReason } from './declares.ts'
+import { patienceMs, PatienceLine } from './patience.ts'
+import { PriorityShedder } from './priority-shedder.ts'
+import { ProviderLedger, type BudgetLimits } from './provider-ledger.ts'
+import { WaitEstimate } from './wait-estimate.ts'
+
+export interface ThrottleLaneOptions {
+  readonly clock: Clock
+  readonly limit: () => number
+  readonly utilisationTarget: () => number
+  readonly budgets: BudgetLimits
+  readonly shed: boolean
+  /** The backend's own utilisation, 0-1, when somebody measures it. */
+  readonly externalUtilisation: () => number | undefined
+  readonly onShed: (call: Call, reason: ShedReason) => void
+  readonly onDelayed: (call: Call) => void
+}
+
+export interface ThrottledLane {
+  readonly backend: string
+  readonly policy: LanePolicy
+  readonly ledger: ProviderLedger
+  utilisation(): number
+  rejectRate(): number
+  /** Of an urgent call arriving now. */
+  expectedWaitMs(): number
+}
+
+/** A less urgent call is held back for room for this share of its patience at most. */
+const HOLD_BACK_SHARE = 0.5
+/** A call without patience (no targets) is held back for this long at most, ms: delayed, not forgotten. */
+const HOLD_BACK_MS = 10_000
+/** Whoever is turned away comes back when there is room, not all in the same instant: up to this share later. */
+const RETRY_SPREAD = 0.5
+const LEAST_RETRY_MS = 50
+
+export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): ThrottledLane {
+  const { clock } = options
+  const ledger = new ProviderLedger(options.budgets, clock)
+  const estimate = new WaitEstimate(lane, clock)
+  const shedder = new PriorityShedder(clock.random)
+  const lines = new Map<string, PatienceLine>() // capped by the classes of the configuration
+  const waiting = new Map<Call, Waiter>() // capped by the lane's queue
+  const delayed = new WeakSet<Call>()
+
+  function utilisation(): number {
+    const { slots, batching } = lane.limits
+    const own = batching === 'merge' ? lane.busySlots / slots : lane.inFlight / Math.max(1, lane.limit)
+    return Math.max(own, options.externalUtilisation() ?? 0)
+  }
+
+  /** Less urgent calls may fill this much of the limit while urgent ones keep coming. */
+  const capacityShareOf = (priority: number): number => (estimate.urgentLately(priority) ? options.utilisationTarget() : 1)
+
+  function turnAway(call: Call, reason: ShedReason, waitMs: number): FlyballError {
+    options.onShed(call, reason)
+    const retryAfterMs = Math.ceil(Math.max(LEAST_RETRY_MS, waitMs, lane.waiting > 0 ? LEAST_RETRY_MS : 0) * (1 + RETRY_SPREAD * clock.random()))
+    return new FlyballError('overloaded', { reason, retryAfterMs })
+  }
+
+  /** Those who cannot be in time go first; then, if calls start late all the same, the least urgent. */
+  function admit(call: Call, work: number): FlyballError | undefined {
+    estimate.arrived(call, work)
+    shedder.arrived(call.priority)
+    if (!options.shed) return undefined
+    if (lane.waiting === 0 && lane.inFlight < lane.limit) shedder.calm()
+    const waitMs = Math.max(estimate.waitMs(call.priority, capacityShareOf(call.priority)), ledger.closedMs())
+    const patience = patienceMs(call, clock.monoMs(), estimate.serviceMs(work) ?? 0)
+    if (waitMs > patience.ms && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
+    if (shedder.turnsAway(call.priority)) return turnAway(call, 'priority_shed', waitMs)
+    return undefined
+  }
+
+  /** Time until a less urgent head may go, ms: room is kept for urgent calls, but not for ever. */
+  function holdBackMs(head: Waiter): number {
+    const { call } = head
+    if (!estimate.urgentLately(call.priority) || estimate.urgentWaiting(call.priority)) return 0
+    const { slots, batching } = lane.limits
+    const target = options.utilisationTarget()
+    const external = options.externalUtilisation()
+    const room = batching === 'merge' ? lane.busySlots < Math.max(1, Math.floor(slots * target)) : lane.inFlight < Math.max(1, Math.floor(lane.limit * target))
+    if (room && (external === undefined || external < target)) return 0
+    const patience = call.slo.startMs === undefined ? HOLD_BACK_MS : call.slo.startMs * HOLD_BACK_SHARE
+    return Math.max(0, head.arrivedMs + patience - clock.monoMs())
+  }
+
+  function gate(head: Waiter): number {
+    const ms = Math.max(ledger.waitMs(head), holdBackMs(head))
+    if (ms > 0 && !delayed.has(head.call)) {
+      delayed.add(head.call)
+      options.onDelayed(head.call)
+    }
+    return ms
+  }
+
+  function giveUpLate(): void {
+    if (!options.shed) return
+    const now = clock.monoMs()
+    for (const line of lines.values()) {
+      for (const waiter of line.expired(now)) {
+        if (!waiting.has(waiter.call)) continue
+        if (!lane.evict(waiter, turnAway(waiter.call, 'waited_too_long', estimate.waitMs(waiter.call.priority)))) continue
+        shedder.started(true, 1 - waiter.call.slo.quantile)
+      }
+    }
+  }
+
+  function lineOf(call: Call): PatienceLine {
+    let line = lines.get(call.class)
+    if (!line) lines.set(call.class, (line = new PatienceLine()))
+    return line
+  }
+
+  /** Out of the queue, by dispatch or otherwise; exactly once. */
+  function leave(call: Call): void {
+    const waiter = waiting.get(call)
+    if (!waiter) return
+    waiting.delete(call)
+    estimate.left(waiter)
+    lineOf(call).left((other) => waiting.has(other.call))
+  }
+
+  const policy: LanePolicy = {
+    name: 'throttle',
+    limit: options.limit,
+    admit,
+    gate,
+    onEnqueue(waiter) {
+      waiting.set(waiter.call, waiter)
+      estimate.enqueued(waiter)
+      lineOf(waiter.call).add(waiter, clock.monoMs())
+      waiter.call.onSettle(() => leave(waiter.call))
+      giveUpLate()
+    },
+    onDispatch(batch) {
+      for (const call of batch.calls) {
+        leave(call)
+        ledger.sent(call)
+        const { startMs, quantile } = call.slo
+        if (startMs !== undefined) shedder.started(batch.dispatchedMs - call.timings.receivedMs > startMs, 1 - quantile)
+      }
+      giveUpLate()
+    },
+    onHead(call, reply) {
+      ledger.answered(call, reply)
+    },
+    onSettle(call, settlement, batch) {
+      ledger.settled(call, settlement)
+      const { endMs, backpressureMs } = settlement.timings
+      // A slow reader is not a slow backend; an aborted call says nothing about how long one takes.
+      if (settlement.outcome === 'ok' && endMs !== undefined) estimate.served(call.work, endMs - batch.dispatchedMs - backpressureMs)
+      if (lane.waiting === 0) shedder.calm()
+    },
+  }
+
+  return { backend: lane.backend, policy, ledger, utilisation, rejectRate: () => shedder.rate, expectedWaitMs: () => estimate.waitMs(Number.NEGATIVE_INFINITY) }
+}

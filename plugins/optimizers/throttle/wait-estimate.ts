@@ -1,0 +1,128 @@
+/**
+ * How long a call arriving now would wait, from work and capacity (Little's law) rather than from recent waits: right from
+ * the first call after an idle hour, and blind to how long answers happen to be.
+ */
+import type { Call, Clock, LaneView, Waiter } from '../../../src/index.ts'
+
+interface Line {
+  readonly priority: number
+  waitingWork: number
+  waiting: number
+  /** Decayed work arrived, for the rate. */
+  arrived: number
+  atMs: number
+}
+
+/** Memory of arrival rates and service times: long against one call, short against a change of load. */
+const RATE_TAU_MS = 5_000
+const SERVICE_GAIN = 1 / 16
+/** Priorities kept apart; more of them share the last line. */
+const MAX_LINES = 32
+/** Somebody more urgent came within about this many memories: room is kept for more of them. */
+const RECENT_ARRIVALS = 0.05
+/** However much urgent work arrives, this share of the capacity is reckoned with for the rest: the queue has floors. */
+const LEAST_SHARE = 0.05
+
+export class WaitEstimate {
+  readonly #lane: LaneView
+  readonly #clock: Clock
+  #lines: Line[] = []
+  readonly #joined = new WeakMap<Waiter, Line>()
+  /** Mean service ms per unit of work. */
+  #msPerWork: number | undefined
+
+  constructor(lane: LaneView, clock: Clock) {
+    this.#lane = lane
+    this.#clock = clock
+  }
+
+  /** Service time of a call with this much work, ms; undefined before anything was measured. */
+  serviceMs(work: number): number | undefined {
+    return this.#msPerWork === undefined ? undefined : this.#msPerWork * Math.max(1, work)
+  }
+
+  arrived(call: Call, work: number): void {
+    const line = this.#line(call.priority)
+    this.#decay(line)
+    line.arrived += Math.max(1, work)
+  }
+
+  /** A raised priority must leave the line it joined: the line is remembered, not looked up again. */
+  enqueued(waiter: Waiter): void {
+    const line = this.#line(waiter.call.priority)
+    const work = Math.max(1, waiter.work)
+    line.waiting++
+    line.waitingWork += work
+    this.#joined.set(waiter, line)
+  }
+
+  left(waiter: Waiter): void {
+    const line = this.#joined.get(waiter)
+    if (!line) return
+    this.#joined.delete(waiter)
+    line.waiting = Math.max(0, line.waiting - 1)
+    line.waitingWork = line.waiting === 0 ? 0 : Math.max(0, line.waitingWork - Math.max(1, waiter.work))
+  }
+
+  served(work: number, ms: number): void {
+    if (!(ms >= 0) || !Number.isFinite(ms)) return
+    const sample = ms / Math.max(1, work)
+    this.#msPerWork = this.#msPerWork === undefined ? sample : this.#msPerWork + (sample - this.#msPerWork) * SERVICE_GAIN
+  }
+
+  /** More urgent calls than this wait. */
+  urgentWaiting(priority: number): boolean {
+    return this.#lines.some((line) => line.priority < priority && line.waiting > 0)
+  }
+
+  /** More urgent calls than this have come lately, so that more may come. */
+  urgentLately(priority: number): boolean {
+    return this.#lines.some((line) => line.priority < priority && this.#rate(line) * RATE_TAU_MS > RECENT_ARRIVALS)
+  }
+
+  /**
+   * Expected wait of a call with this priority that arrives now, ms; 0 while nothing is known. `capacityShare`: the part of
+   * the limit that it may use.
+   */
+  waitMs(priority: number, capacityShare = 1): number {
+    if (this.#msPerWork === undefined) return 0
+    const lane = this.#lane
+    const { slots, maxBatch, batching } = lane.limits
+    const parallel = batching === 'merge' ? slots * maxBatch : slots
+    const capacity = Math.max(1, Math.min(parallel, lane.limit) * capacityShare)
+    let ahead = 0
+    let urgentPerMs = 0
+    let waitsAhead = false
+    for (const line of this.#lines) {
+      if (line.priority > priority) continue
+      ahead += line.waitingWork
+      waitsAhead ||= line.waiting > 0
+      if (line.priority < priority) urgentPerMs += this.#rate(line)
+    }
+    if (!waitsAhead && lane.inFlight < capacity) return 0
+    // Those in flight end evenly spread over a service time: the next one after 1/capacity of it.
+    const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * this.#msPerWork) / capacity)
+    const meanWork = lane.inFlight > 0 ? Math.max(1, lane.inFlightWork / lane.inFlight) : 1
+    return ((ahead + meanWork) * this.#msPerWork) / capacity / share
+  }
+
+  #line(priority: number): Line {
+    const found = this.#lines.find((line) => line.priority === priority)
+    if (found) return found
+    if (this.#lines.length >= MAX_LINES) return this.#lines.reduce((best, line) => (Math.abs(line.priority - priority) < Math.abs(best.priority - priority) ? line : best))
+    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs() }
+    this.#lines = [...this.#lines, made].sort((a, b) => a.priority - b.priority)
+    return made
+  }
+
+  #decay(line: Line): void {
+    const now = this.#clock.monoMs()
+    line.arrived *= Math.exp((line.atMs - now) / RATE_TAU_MS)
+    line.atMs = now
+  }
+
+  /** Work per ms. */
+  #rate(line: Line): number {
+    return (line.arrived * Math.exp((line.atMs - this.#clock.monoMs()) / RATE_TAU_MS)) / RATE_TAU_MS
+  }
+}
