@@ -17,6 +17,8 @@ export interface Message {
   readonly role: 'system' | 'user' | 'assistant' | 'tool'
   readonly content: readonly Part[]
   readonly name?: string
+  /** Where it stands in the client's request, for `param` of errors; where this protocol splits or adds messages. */
+  readonly at?: string
 }
 
 export interface Tool {
@@ -62,6 +64,8 @@ export interface ChatRequest extends Common {
   readonly sampling: Sampling
   /** `json`: any object; `schema`: this JSON Schema. */
   readonly responseFormat?: { readonly type: 'json' } | { readonly type: 'schema'; readonly name: string; readonly schema: unknown; readonly strict?: boolean }
+  /** Only the number of input tokens is wanted, no answer. */
+  readonly countTokens?: boolean
   /** How hard to think: `none`, `minimal`, `low`, `medium`, `high`, … as providers name it. */
   readonly reasoningEffort?: string
   /** The caller asked for usage in its stream. */
@@ -86,3 +90,14 @@ export interface EmbeddingRequest extends Common {
 }
 
 export type CanonicalRequest = ChatRequest | CompletionRequest | EmbeddingRequest
+
+/** The same request without prompt-cache marks. */
+export function withoutCacheControl(request: CanonicalRequest): CanonicalRequest {
+  if (request.kind !== 'chat') return request
+  return { ...request, messages: request.messages.map((message) => ({ ...message, content: message.content.map(unmarked) })) }
+}
+
+function unmarked(part: Part): Part {
+  const { cacheControl: _, ...rest } = part as Part & { cacheControl?: CacheControl }
+  return rest.type === 'tool-result' ? { ...rest, content: rest.content.map(unmarked) } : rest
+}

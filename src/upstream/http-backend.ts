@@ -8,7 +8,7 @@ import type { Call } from '../core/call.ts'
 import { systemClock, type Clock } from '../core/clock.ts'
 import { FlyballError, toFlyballError } from '../core/errors.ts'
 import { CANONICAL, type Reply } from '../core/reply.ts'
-import type { CanonicalRequest } from '../protocols/canonical.ts'
+import { withoutCacheControl, type CanonicalRequest } from '../protocols/canonical.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { credentialOf, forwardHeaders, hasHeader, injectTrace, setHeader } from './forward-headers.ts'
 import { HttpExchange, type ExchangeHead, type ExchangeLimits, type ExchangeRequest } from './http-exchange.ts'
@@ -33,6 +33,11 @@ export interface HttpBackendOptions {
   timeouts?: Partial<Omit<ExchangeLimits, 'maxReplyBytes'>>
   /** Default 64 MiB. */
   maxReplyBytes?: number
+  /**
+   * Let translated requests lose their `cache_control` marks where the upstream has none. They change cost, never answers,
+   * and some clients always set them. Default: refuse such a request, as any field that cannot be carried.
+   */
+  dropCacheControl?: boolean
   /** Default: the governor's. */
   clock?: Clock
 }
@@ -95,7 +100,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
   }
 
   function translate(call: Call, canonical: CanonicalRequest): Prepared {
-    const { path, body } = protocol.fromCanonical(canonical)
+    const { path, body } = protocol.fromCanonical(options.dropCacheControl ? withoutCacheControl(canonical) : canonical)
     const headers = ['content-type', 'application/json', 'accept', call.stream ? 'text/event-stream' : 'application/json']
     const own = forwardsCredential && call.wire ? credentialOf(call.wire.rawHeaders) : undefined
     if (own !== undefined) headers.push(...upstream.credential(own))

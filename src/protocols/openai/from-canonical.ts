@@ -6,6 +6,7 @@ import { given } from '../shared/json-value.ts'
 export function openAiFromCanonical(request: CanonicalRequest): { path: string; body: unknown } {
   switch (request.kind) {
     case 'chat':
+      if (request.countTokens) throw unsupported('messages', 'this provider does not count tokens')
       return { path: '/chat/completions', body: chat(request) }
     case 'completion':
       return {
@@ -52,7 +53,7 @@ function chat(request: ChatRequest) {
   const { toolChoice, responseFormat, sampling: values } = request
   return {
     ...common(request),
-    messages: request.messages.flatMap((message, i) => messages(message, `messages[${i}]`)),
+    messages: request.messages.flatMap((message, i) => messages(message, message.at ?? `messages[${i}]`)),
     ...(request.tools ? { tools: request.tools.map((tool) => ({ type: 'function', function: { name: tool.name, ...given('description', tool.description), parameters: tool.parameters, ...given('strict', tool.strict) } })) } : {}),
     ...given('tool_choice', typeof toolChoice === 'object' ? { type: 'function', function: { name: toolChoice.name } } : toolChoice),
     ...given('parallel_tool_calls', request.parallelToolCalls),
@@ -73,6 +74,7 @@ function messages(message: Message, path: string): unknown[] {
   const written: unknown[] = results.map((part) => {
     const at = `${path}.content[${message.content.indexOf(part)}]`
     noCacheControl(part, at)
+    if (part.content.some(({ type }) => type === 'image')) throw unsupported(`${at}.content`, 'tool messages hold no images')
     if (part.isError) throw unsupported(`${at}.is_error`, 'tool messages have no error flag')
     return { role: 'tool', tool_call_id: part.id, content: content(part.content, `${at}.content`) }
   })
