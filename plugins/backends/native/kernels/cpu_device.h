@@ -28,6 +28,7 @@ class CpuDevice final : public Device {
   void forward(const Batch& batch) override;
   float* logits(size_t i) override { return logits_.data() + i * logitStride_; }
   const float* hidden(size_t i) const override { return normed_.data() + i * dimStride_; }
+  size_t hiddenSize() const override { return static_cast<size_t>(config_.dim); }
 
  private:
   // The input of the matrix products of a phase, in the forms that their weight formats need.

@@ -35,6 +35,7 @@ class Device {
   // Of the last forward, for output row i.
   virtual float* logits(size_t i) = 0;
   virtual const float* hidden(size_t i) const = 0;
+  virtual size_t hiddenSize() const = 0;
 };
 
 }  // namespace flyball
