@@ -66,15 +66,15 @@ export function guard(edge: Edge, options: GuardOptions): HttpHandler {
     if (!next) throw new TypeError('guard: it stands before a handler; mount it with Express')
     const key = options.key?.(req) ?? null
     const guarded: Guarded = { req, res, caught: key !== null, enter: AsyncLocalStorage.snapshot(), next, entered: false }
-    serve(guarded, key).catch((thrown: unknown) => {
-      const error = toFlyballError(thrown)
-      const { capture } = guarded
-      // Once the handler has begun, the response is its own affair; a client that left needs none.
-      if (res.destroyed || (guarded.entered && !capture)) return
-      if (capture?.sent) return void res.destroy()
-      capture?.restore()
-      next(presentable(error))
-    })
+    serve(guarded, key).catch((thrown: unknown) => refuse(guarded, toFlyballError(thrown)))
+  }
+
+  function refuse({ res, capture, entered, next }: Guarded, error: FlyballError): void {
+    // Once the handler has begun, the response is its own affair; a client that left needs none.
+    if (res.destroyed || (entered && !capture)) return
+    if (capture?.sent) return void res.destroy()
+    capture?.restore()
+    next(presentable(error))
   }
 
   async function serve(guarded: Guarded, key: string | null): Promise<void> {

@@ -1,0 +1,32 @@
+/** Our own plugins and backends, by the names that configuration files use. The one place that knows them all. */
+import { z } from 'zod'
+import type { BackendFactory, Registry } from '../src/index.ts'
+import { native, nativeOptions, type NativeOptions } from './backends/native/index.ts'
+import { FLAVORS, type Flavor } from './backends/openai/flavors.ts'
+import { openai, type OpenAiOptions } from './backends/openai/openai.ts'
+import { httpOptionsShape } from './http-options.ts'
+import { batching } from './optimizers/batching/index.ts'
+import { priority } from './optimizers/priority/index.ts'
+import { throttle } from './optimizers/throttle/index.ts'
+
+export { batching, native, openai, priority, throttle }
+
+/** For the command line: what it does with one model file. Loaded on demand. */
+export const nativeTools = () => import('./backends/native/generate.ts')
+
+const flavors = Object.keys(FLAVORS) as [Flavor, ...Flavor[]]
+
+/** Keeps each kind's own option type while the table forgets it. */
+const backend = <O>(factory: BackendFactory<O>): BackendFactory => factory as BackendFactory
+
+export const builtin: Registry = {
+  backends: {
+    native: backend<NativeOptions>({ doc: 'A GGUF model served in this process.', options: nativeOptions, create: native }),
+    openai: backend<OpenAiOptions>({
+      doc: 'An upstream that speaks OpenAI’s protocol: hosted APIs, vLLM, llama.cpp’s server, Ollama, TGI.',
+      options: z.strictObject({ ...httpOptionsShape, flavor: z.enum(flavors).optional(), trackUsage: z.boolean().optional() }),
+      create: openai,
+    }),
+  },
+  plugins: { batching, priority, throttle },
+}

@@ -1,0 +1,16 @@
+/** `flyball check-config FILE`: everything that `serve` would refuse, said before it serves. */
+import type { Command } from 'commander'
+import { cliLog } from '../cli-log.ts'
+import { governorFor, readConfig } from '../configured.ts'
+
+export function configure(command: Command): void {
+  command.argument('<file>', 'YAML, JSON or TypeScript').action(checkConfig)
+}
+
+/** Backends are made (a model file is read), but nothing is served and no upstream is asked. */
+async function checkConfig(file: string): Promise<void> {
+  const governor = await governorFor(await readConfig(file), file, cliLog('silent'))
+  const { backends, plugins } = { backends: governor.backends().length, plugins: [...governor.knobs.all()].length }
+  await governor.close()
+  console.log(`${file}: good (backends: ${backends}, knobs: ${plugins})`)
+}

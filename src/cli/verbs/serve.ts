@@ -1,0 +1,154 @@
+/** `flyball serve --config FILE`: the gateway with no code. */
+import { createServer, type Server } from 'node:http'
+import type { Command } from 'commander'
+import express from 'express'
+import type { Config } from '../../config/schema.ts'
+import { systemClock } from '../../core/clock.ts'
+import type { Logger } from '../../core/plugin.ts'
+import type { Governor } from '../../flyball.ts'
+import type { HttpHandler } from '../../http/http-types.ts'
+import { startTelemetry, type Telemetry } from '../../telemetry/start.ts'
+import { cliLog } from '../cli-log.ts'
+import { governorFor, readConfig } from '../configured.ts'
+import { closeServer, listenOn } from '../listen.ts'
+
+/** What changes as a whole on a reload. */
+interface Generation {
+  readonly governor: Governor
+  readonly gateway: HttpHandler
+  readonly health: HttpHandler
+  readonly metrics: HttpHandler
+  readonly admin: HttpHandler
+}
+
+export function configure(command: Command): void {
+  command
+    .requiredOption('-c, --config <file>', 'YAML, JSON or TypeScript')
+    .option('-p, --port <number>', 'instead of the configured one', portOf)
+    .option('--host <address>', 'instead of the configured one')
+    .action(serve)
+}
+
+function portOf(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new TypeError(`--port: expected a port, got ${JSON.stringify(text)}`)
+  return Number(text)
+}
+
+async function serve(flags: { config: string; port?: number; host?: string }): Promise<void> {
+  const config = await readConfig(flags.config)
+  const log = cliLog(config.log)
+  // Before the governor: a meter that is asked for earlier counts nothing.
+  const telemetry = config.telemetry.enabled ? await startTelemetry(config.telemetry.serviceName === undefined ? {} : { serviceName: config.telemetry.serviceName }) : undefined
+  let current = generationOf(await governorFor(config, flags.config, log), config)
+  const servers = appsFor(config, () => current)
+  const host = flags.host ?? config.listen.host
+  const port = await listenOn(servers.main, flags.port ?? config.listen.port, host)
+  if (servers.admin) await listenOn(servers.admin, config.admin.port as number, config.admin.host)
+  const shown = host.includes(':') ? `[${host}]` : host
+  log.info({ url: `http://${shown}:${port}${config.gateway.path}`, metrics: '/metrics', admin: adminPlace(config) }, 'flyball listens')
+
+  handleSignals({
+    stop: () => shutDown(current.governor, servers, telemetry, config.drainMs, log),
+    async reload() {
+      const fresh = await readConfig(flags.config, systemClock.id())
+      if (JSON.stringify([fresh.listen, fresh.admin, fresh.gateway.path, fresh.telemetry]) !== JSON.stringify([config.listen, config.admin, config.gateway.path, config.telemetry])) {
+        log.warn({}, 'listen, admin, gateway.path and telemetry are read at start only: restart for those')
+      }
+      const old = current
+      const next = generationOf(await governorFor(fresh, flags.config, log, { savedStates: old.governor.loop.states() }), config)
+      await next.governor.start()
+      // From here on new requests go to the new one; the old one finishes what it has.
+      current = next
+      log.info({ config: flags.config }, 'the configuration was reloaded')
+      await old.governor.drain()
+      await old.governor.close()
+    },
+    log,
+  })
+  await current.governor.start()
+  log.info({ backends: current.governor.backendStates().map(({ name, ready }) => ({ name, ready })) }, 'flyball is ready')
+}
+
+function generationOf(governor: Governor, config: Config): Generation {
+  const { path: _path, ...gatewayOptions } = config.gateway
+  return {
+    governor,
+    gateway: governor.gateway(definedOnly(gatewayOptions)),
+    health: governor.health(),
+    metrics: governor.metrics(),
+    admin: governor.admin({ readOnly: config.admin.readOnly }),
+  }
+}
+
+function definedOnly<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> }
+}
+
+function appsFor(config: Config, current: () => Generation): { main: Server; admin?: Server } {
+  const app = express()
+  app.disable('x-powered-by')
+  app.use(config.gateway.path, (req, res, next) => current().gateway(req, res, next))
+  app.use((req, res, next) => current().health(req, res, next))
+  app.get('/metrics', (req, res) => current().metrics(req, res))
+  const { enabled, port } = config.admin
+  if (enabled && port === undefined) app.use('/admin', (req, res, next) => current().admin(req, res, next))
+  const main = createServer(app)
+  if (!enabled || port === undefined) return { main }
+  const adminApp = express()
+  adminApp.disable('x-powered-by')
+  adminApp.use('/admin', (req, res, next) => current().admin(req, res, next))
+  return { main, admin: createServer(adminApp) }
+}
+
+const adminPlace = ({ admin }: Config): string => (!admin.enabled ? 'off' : admin.port === undefined ? '/admin' : `http://${admin.host}:${admin.port}/admin`)
+
+/** Running and waiting calls finish; new ones are told to go elsewhere. */
+async function shutDown(governor: Governor, servers: { main: Server; admin?: Server }, telemetry: Telemetry | undefined, drainMs: number, log: Logger): Promise<void> {
+  log.info({ open: governor.backendStates().reduce((sum, { inFlight, waiting }) => sum + inFlight + waiting, 0) }, 'draining; a second signal stops at once')
+  const giveUp = new AbortController()
+  await Promise.race([
+    governor.drain(),
+    systemClock.sleep(drainMs, giveUp.signal).then(
+      () => log.warn({ drainMs }, 'gave up waiting for running calls'),
+      () => {},
+    ),
+  ])
+  giveUp.abort()
+  const closed = Promise.all([closeServer(servers.main), ...(servers.admin ? [closeServer(servers.admin)] : [])])
+  await governor.close()
+  servers.main.closeAllConnections()
+  servers.admin?.closeAllConnections()
+  await closed
+  await telemetry?.shutdown()
+  log.info({}, 'flyball has stopped')
+}
+
+function handleSignals({ stop, reload, log }: { stop: () => Promise<void>; reload: () => Promise<void>; log: Logger }): void {
+  let stopping = false
+  let reloading = Promise.resolve()
+  const onStop = (): void => {
+    if (stopping) process.exit(1)
+    stopping = true
+    // Whatever timers a backend left behind must not keep a stopped server alive.
+    stop().then(
+      () => process.exit(0),
+      (thrown: unknown) => {
+        log.error({ err: thrown }, 'could not stop in good order')
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGTERM', onStop)
+  process.on('SIGINT', onStop)
+  process.on('SIGHUP', () => {
+    // One after another, and none once we leave.
+    reloading = reloading.then(async () => {
+      if (stopping) return
+      try {
+        await reload()
+      } catch (thrown) {
+        log.error({ reason: thrown instanceof Error ? thrown.message : String(thrown) }, 'the new configuration does not work; the old one stays')
+      }
+    })
+  })
+}

@@ -1,0 +1,17 @@
+/** The names that a configuration may use. Who brings them is the caller's choice: nothing here knows a plugin. */
+import type { ZodType } from 'zod'
+import type { Backend } from '../core/backend.ts'
+import type { PluginFactory } from '../core/plugin.ts'
+
+/** A kind of backend as configurations name it by `type`. */
+export interface BackendFactory<O = never> {
+  readonly doc: string
+  /** Its options, `name` included; unknown keys are refused by it. */
+  readonly options: ZodType
+  create(options: O): Backend | Promise<Backend>
+}
+
+export interface Registry {
+  readonly backends: Readonly<Record<string, BackendFactory>>
+  readonly plugins: Readonly<Record<string, PluginFactory<never>>>
+}
