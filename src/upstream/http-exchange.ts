@@ -78,7 +78,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
     this.#signals = signals
     this.#startMs = this.#activeMs = clock.monoMs()
     this.#onAbort = (event) => this.abort(toFlyballError((event.target as AbortSignal).reason, 'cancelled'))
-    this.#timer = clock.after(limits.connectMs, () => this.#onTimer())
+    this.#timer = clock.after(Math.min(limits.connectMs, limits.headMs, limits.idleMs, limits.totalMs), () => this.#onTimer())
     const aborted = signals.find((signal) => signal.aborted)
     if (aborted) {
       this.abort(toFlyballError(aborted.reason, 'cancelled'))
@@ -191,7 +191,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
     for (const signal of this.#signals) signal.removeEventListener('abort', this.#onAbort)
   }
 
-  /** One timer per exchange, re-armed when it fires: a piece of body costs no timer. */
+  /** One timer per exchange, re-armed when it fires, so that pieces cost none: a limit strikes late by itself at most. */
   #onTimer(): void {
     if (this.#phase === 'ended') return
     const now = this.#clock.monoMs()
@@ -201,7 +201,8 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
     const sinceMs = this.#phase === 'body' && !reads ? now : this.#activeMs
     const leftMs = Math.min(sinceMs + limitMs, this.#startMs + totalMs) - now
     if (leftMs > 0) {
-      this.#timer = this.#clock.after(leftMs, () => this.#onTimer())
+      // The next phase may begin at any moment: never look away for longer than its limit.
+      this.#timer = this.#clock.after(this.#phase === 'connect' ? Math.min(leftMs, headMs, idleMs) : Math.min(leftMs, idleMs), () => this.#onTimer())
       return
     }
     this.abort(this.#phase === 'connect' ? new FlyballError('upstream_unreachable', { reason: 'connect_timeout' }) : new FlyballError('upstream_timeout', { reason: this.#phase === 'head' ? 'head_timeout' : 'idle_timeout' }))
