@@ -225,6 +225,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       signal: (signal) => signals.get(signal),
       knob: (knobName) => knobs.get(knobName),
       classes,
+      loops: options.loops ?? 'on',
       get backends() {
         return [...backends.values()]
       },

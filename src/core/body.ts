@@ -161,7 +161,13 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
 export function settleWithBody(reply: Reply, call: LiveCall, clock: Clock, unreadMs?: number): Reply {
   call.status = reply.status
   call.timings.headMs ??= clock.monoMs()
-  const managed = reply.body instanceof ManagedBody ? reply.body : new ManagedBody(reply, call, clock, unreadMs)
+  let managed: ManagedBody
+  if (reply.body instanceof ManagedBody) managed = reply.body
+  else {
+    call.countsItself = true
+    call.usage = { inputTokens: 0, outputTokens: 0 }
+    managed = new ManagedBody(reply, call, clock, unreadMs)
+  }
   managed.onEnd((end) => call.settle(end.outcome, end.reason))
   return managed === reply.body ? reply : { ...reply, body: managed, cancel: (reason) => managed.cancel(reason) }
 }

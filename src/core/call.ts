@@ -113,6 +113,8 @@ export class LiveCall implements Call {
   settlement: Settlement | undefined
   /** Status of the reply, once there is one. */
   status: number | undefined
+  /** Its own body counts its tokens and back-pressure: what an attempt counted is not added. */
+  countsItself = false
   /** Set by the lane while the call waits. */
   onPriority: (() => void) | undefined
   readonly #clock: Clock
@@ -190,8 +192,10 @@ export class LiveCall implements Call {
     if (dispatchedMs !== undefined) this.timings.dispatchedMs = dispatchedMs
     if (headMs !== undefined) this.timings.headMs = headMs
     if (firstTokenMs !== undefined) this.timings.firstTokenMs = firstTokenMs
-    this.timings.backpressureMs += backpressureMs
-    this.usage = attempt.usage
+    if (!this.countsItself) {
+      this.timings.backpressureMs += backpressureMs
+      this.usage = attempt.usage
+    }
     this.status ??= attempt.status
     for (const [name, value] of attempt.facts) this.note(name, value)
   }

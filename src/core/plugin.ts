@@ -70,6 +70,8 @@ export interface Host<D extends Declares = Declares> {
   /** Knobs of others, to read. Throws a TypeError when there is none. */
   knob(name: string): Knob
   readonly classes: readonly SloClass[]
+  /** `dry` and `off`: no experiments either, so that a dry run is the same as none. */
+  readonly loops: 'on' | 'dry' | 'off'
   readonly backends: readonly Backend[]
   /** The backend that this call goes to unless a plugin says otherwise. Throws `model_not_found`. */
   route(call: Call): Backend
