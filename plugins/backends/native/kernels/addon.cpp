@@ -119,7 +119,7 @@ Spec readSpec(const Napi::Object& from) {
   spec.threads = integer(from, "threads", 0, 1024);
   spec.spinMicros = integer(from, "spinMicros", 0, 100000);
   spec.kvBytes = number(from, "kvBytes");
-  spec.kvType = integer(from, "kvType", 0, 1) == 0 ? kKvF32 : kKvBF16;
+  spec.kvType = static_cast<KvType>(integer(from, "kvType", 0, 2));
   spec.limits = {integer(from, "maxSequences", 1, 65536), integer(from, "tokensPerStep", 1, 65536)};
   const auto offsets = typed<Napi::Uint32Array>(from, "tokenOffsets", napi_uint32_array);
   const auto bytes = typed<Napi::Uint8Array>(from, "tokenBytes", napi_uint8_array);

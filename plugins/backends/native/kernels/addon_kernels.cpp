@@ -136,7 +136,7 @@ Napi::Value siluMul(const Napi::CallbackInfo& info) {
 Napi::Value attend(const Napi::CallbackInfo& info) {
   const Kernels& kernels = kernelsOf(info);
   const int32_t type = whole(info, 1), hd = whole(info, 2), window = whole(info, 7), sinks = whole(info, 8);
-  if (hd < 2 || hd > kMaxHeadDim || hd % 2 != 0 || (type != kKvF32 && type != kKvBF16)) throw Napi::RangeError::New(info.Env(), "bad shape");
+  if (hd < 2 || hd > kMaxHeadDim || hd % 2 != 0 || type < kKvF32 || type > kKvHalf) throw Napi::RangeError::New(info.Env(), "bad shape");
   const auto k = info[3].As<Napi::Float32Array>();
   const size_t tokens = k.ElementLength() / static_cast<size_t>(hd), pages = (tokens + kPage - 1) / kPage;
   const auto v = arg<Napi::Float32Array>(info, 4, k.ElementLength());
@@ -162,6 +162,9 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
         if (type == kKvF32) {
           reinterpret_cast<float*>(kp)[d * kPage + i] = kv[0];
           reinterpret_cast<float*>(vp)[i * hd + d] = kv[1];
+        } else if (type == kKvHalf) {
+          reinterpret_cast<uint16_t*>(kp)[i * hd + d] = floatToHalf(kv[0]);
+          reinterpret_cast<uint16_t*>(vp)[i * hd + d] = floatToHalf(kv[1]);
         } else {
           reinterpret_cast<uint16_t*>(kp)[d / 2 * kPage * 2 + i * 2 + d % 2] = floatToBf16(kv[0]);
           reinterpret_cast<uint16_t*>(vp)[(i / 2 * hd + d) * 2 + i % 2] = floatToBf16(kv[1]);
@@ -171,7 +174,7 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
   std::vector<size_t> offsets(rows);
   for (size_t i = 0; i < rows; i++) offsets[i] = i * static_cast<size_t>(hd);
   std::vector<float> m(rows), l(rows), o(rows * static_cast<size_t>(hd));
-  const AttendArgs args = {hd, static_cast<int32_t>(rows), static_cast<int32_t>(pages), type, window, sinks, q.Data(), offsets.data(), qpos.Data(),
+  const AttendArgs args = {hd, static_cast<int32_t>(rows), static_cast<int32_t>(pages), type, window, sinks, 1.0f, q.Data(), offsets.data(), qpos.Data(),
                            keys.data(), values.data(), base.data(), m.data(), l.data(), o.data()};
   kernels.attend(&args);
   for (size_t i = 0; i < rows; i++)

@@ -170,7 +170,7 @@ void CpuDevice::ropeAndStore(int layer, int row) {
     }
   };
   float* q = q_.data() + static_cast<size_t>(row) * qStride_;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(hd));
+  const float scale = kvType_ == kKvHalf ? 1.0f : 1.0f / std::sqrt(static_cast<float>(hd));
   for (int h = 0; h < config_.heads; h++) {
     rotate(q + h * hd);
     for (int d = 0; d < hd; d++) q[h * hd + d] *= scale;
@@ -186,6 +186,9 @@ void CpuDevice::ropeAndStore(int layer, int row) {
     if (kvType_ == kKvF32) {
       for (int d = 0; d < hd; d++) reinterpret_cast<float*>(keys)[d * kPage + t] = k[d];
       memcpy(values + static_cast<size_t>(t) * hd * 4, v, static_cast<size_t>(hd) * 4);
+    } else if (kvType_ == kKvHalf) {
+      for (int d = 0; d < hd; d++) reinterpret_cast<uint16_t*>(keys)[t * hd + d] = floatToHalf(k[d]);
+      for (int d = 0; d < hd; d++) reinterpret_cast<uint16_t*>(values)[t * hd + d] = floatToHalf(v[d]);
     } else {
       for (int d = 0; d < hd; d++) reinterpret_cast<uint16_t*>(keys)[(d / 2) * kPage * 2 + t * 2 + d % 2] = floatToBf16(k[d]);
       for (int d = 0; d < hd; d++) reinterpret_cast<uint16_t*>(values)[(static_cast<size_t>(t / 2) * hd + d) * 2 + t % 2] = floatToBf16(v[d]);
@@ -222,7 +225,7 @@ void CpuDevice::attendTile(int layer, const Tile& tile, ThreadScratch& s) {
       base[count++] = p * kPage;
     }
     if (count == 0) continue;
-    const AttendArgs args = {hd, tile.count, count, kvType_, segment.window, segment.sinks, q_.data(), qOffset, qpos, keys, values, base, s.m, s.l, s.o[0]};
+    const AttendArgs args = {hd, tile.count, count, kvType_, segment.window, segment.sinks, 1.0f / std::sqrt(static_cast<float>(hd)), q_.data(), qOffset, qpos, keys, values, base, s.m, s.l, s.o[0]};
     kernels_.attend(&args);
     for (int i = 0; i < tile.count; i++) {
       if (s.l[i] == 0) continue;

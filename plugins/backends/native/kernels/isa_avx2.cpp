@@ -288,8 +288,48 @@ template <bool BF16> void attendRow(const AttendArgs& a, int row) {
   a.l[row] = l;
 }
 
+inline __m256 roundHalf(__m256 v) { return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
+
+// As attendHalf of isa_scalar.cpp.
+void attendRowHalf(const AttendArgs& a, int row) {
+  const int hd = a.headDim, pos = a.qpos[row];
+  alignas(32) float q[kMaxHeadDim], o[kMaxHeadDim];
+  for (int d = 0; d < hd; d += 8) {
+    _mm256_store_ps(q + d, roundHalf(_mm256_loadu_ps(a.q + a.qOffset[row] + d)));
+    _mm256_store_ps(o + d, _mm256_setzero_ps());
+  }
+  float m = -1e30f, l = 0;
+  for (int p = 0; p < a.pageCount; p++)
+    for (int t = 0; t < kPage; t++) {
+      const int at = a.base[p] + t;
+      if (at > pos || !(a.window <= 0 || at > pos - a.window || at < a.sinks)) continue;
+      const uint8_t *k = a.k[p] + (size_t)t * hd * 2, *v = a.v[p] + (size_t)t * hd * 2;
+      __m256 dot = _mm256_setzero_ps();
+      for (int d = 0; d < hd; d += 8) dot = _mm256_fmadd_ps(_mm256_load_ps(q + d), loadHalf8(k + d * 2), dot);
+      const float score = sum8(dot) * a.scale;
+      float weight = 1;
+      if (score > m) {
+        const float shrink = expf(m - score);
+        m = score;
+        l *= shrink;
+        for (int d = 0; d < hd; d += 8) _mm256_store_ps(o + d, roundHalf(_mm256_mul_ps(_mm256_load_ps(o + d), _mm256_set1_ps(shrink))));
+      } else {
+        weight = expf(score - m);
+      }
+      for (int d = 0; d < hd; d += 8) _mm256_store_ps(o + d, roundHalf(_mm256_fmadd_ps(_mm256_set1_ps(weight), loadHalf8(v + d * 2), _mm256_load_ps(o + d))));
+      l += weight;
+    }
+  for (int d = 0; d < hd; d += 8) _mm256_storeu_ps(a.o + (size_t)row * hd + d, _mm256_load_ps(o + d));
+  a.m[row] = m;
+  a.l[row] = l;
+}
+
 void attend(const AttendArgs* a) {
   if (a->headDim % 8 != 0) return kScalarKernels.attend(a);
+  if (a->kvType == kKvHalf) {
+    for (int i = 0; i < a->rows; i++) attendRowHalf(*a, i);
+    return;
+  }
   for (int i = 0; i < a->rows; i++) {
     if (a->kvType == kKvBF16) attendRow<true>(*a, i);
     else attendRow<false>(*a, i);

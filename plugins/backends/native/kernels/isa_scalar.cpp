@@ -144,7 +144,41 @@ inline float vAt(const uint8_t* page, int type, int token, int d, int headDim) {
   return bf16ToFloat(((const uint16_t*)page)[((size_t)(token / 2) * headDim + d) * 2 + token % 2]);
 }
 
+// Keys, values and query in half precision, one position after the other, and a half-precision sum of values.
+void attendHalf(const AttendArgs& a, int row) {
+  const int hd = a.headDim, pos = a.qpos[row];
+  const float* q = a.q + a.qOffset[row];
+  float* o = a.o + (size_t)row * hd;
+  float m = -1e30f, l = 0;
+  for (int d = 0; d < hd; d++) o[d] = 0;
+  for (int p = 0; p < a.pageCount; p++)
+    for (int t = 0; t < kPage; t++) {
+      const int at = a.base[p] + t;
+      if (at > pos || !(a.window <= 0 || at > pos - a.window || at < a.sinks)) continue;
+      const uint16_t *k = (const uint16_t*)a.k[p] + t * hd, *v = (const uint16_t*)a.v[p] + t * hd;
+      float score = 0, weight = 1;
+      for (int d = 0; d < hd; d++) score = fmaf(halfToFloat(floatToHalf(q[d])), halfToFloat(k[d]), score);
+      score *= a.scale;
+      if (score > m) {
+        const float shrink = expf(m - score);
+        m = score;
+        l *= shrink;
+        for (int d = 0; d < hd; d++) o[d] = halfToFloat(floatToHalf(o[d] * shrink));
+      } else {
+        weight = expf(score - m);
+      }
+      for (int d = 0; d < hd; d++) o[d] = halfToFloat(floatToHalf(fmaf(weight, halfToFloat(v[d]), o[d])));
+      l += weight;
+    }
+  a.m[row] = m;
+  a.l[row] = l;
+}
+
 void attend(const AttendArgs* a) {
+  if (a->kvType == kKvHalf) {
+    for (int i = 0; i < a->rows; i++) attendHalf(*a, i);
+    return;
+  }
   for (int i = 0; i < a->rows; i++) {
     const float* q = a->q + a->qOffset[i];
     float* o = a->o + (size_t)i * a->headDim;

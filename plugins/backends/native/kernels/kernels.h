@@ -52,13 +52,15 @@ struct Acts {
 enum KvType : int32_t {
   kKvF32 = 0,   // K page [headDim][32], V page [32][headDim] float
   kKvBF16 = 1,  // K page [headDim/2][32][2], V page [16][headDim][2] bfloat16
+  kKvHalf = 2,  // K and V page [32][headDim] half: the numerics of llama.cpp's default, for agreement in near ties
 };
 
 // Attention of up to 12 query rows over at most kChunkPages pages, online softmax, from a fresh state.
 struct AttendArgs {
   int32_t headDim, rows, pageCount, kvType;
   int32_t window, sinks;     // window <= 0: full; else positions p > qpos - window, or p < sinks
-  const float* q;            // rows of headDim floats, already scaled
+  float scale;               // 1 / sqrt(headDim): already in q, but for kKvHalf
+  const float* q;            // rows of headDim floats
   const size_t* qOffset;     // [rows] offset of each row in q
   const int32_t* qpos;       // [rows] absolute position of each row
   const uint8_t* const* k;   // [pageCount]
