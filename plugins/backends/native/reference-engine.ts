@@ -1,5 +1,5 @@
 /** The TypeScript engine: a worker thread computes, this side only passes messages, so the event loop stays free. */
-import { Worker } from 'node:worker_threads'
+import { Worker, type WorkerOptions } from 'node:worker_threads'
 import { FlyballError, systemClock, type Clock } from '../../../src/index.ts'
 import { deferred } from './deferred.ts'
 import type { Deferred } from './deferred.ts'
@@ -25,6 +25,8 @@ export interface ReferenceEngineOptions {
   /** The file's header, where it has been read already. */
   readonly gguf?: Gguf
   readonly signal?: AbortSignal
+  /** Starts the thread, for who supervises threads. */
+  readonly startWorker?: (script: URL, options: WorkerOptions) => Worker
 }
 
 const DEFAULT_MAX_SEQUENCES = 8
@@ -79,7 +81,8 @@ export class ReferenceEngine implements NativeEngine {
     const input: WorkerInput = { path, precision, maxSequences }
     // beside this file: .ts when run from sources, .js when built
     const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-    const worker = new Worker(new URL(`./reference-worker${extension}`, import.meta.url), { workerData: input, name: 'flyball-reference' })
+    const { startWorker = (script, workerOptions) => new Worker(script, workerOptions) } = options
+    const worker = startWorker(new URL(`./reference-worker${extension}`, import.meta.url), { workerData: input, name: 'flyball-reference' })
     await ready(worker, options.signal)
     const info: EngineInfo = { name: 'reference', config, contextLength: config.contextLength, parameters: countParameters(gguf) }
     return new ReferenceEngine(worker, info, options)

@@ -207,7 +207,7 @@ describe('merging', () => {
           const at = vocabulary.indexOf(left + right)
           return at < 0 ? undefined : Math.floor(at / 2)
         }
-        const plain = [...pieces]
+        const plain: string[] = [...pieces]
         for (;;) {
           let best = -1
           let bestRank = Infinity
@@ -218,7 +218,7 @@ describe('merging', () => {
           if (best < 0) break
           plain.splice(best, 2, `${plain[best]}${plain[best + 1]}`)
         }
-        expect(mergePieces([...pieces], rank)).toEqual(plain)
+        expect(mergePieces(Array.from<string>(pieces), rank)).toEqual(plain)
       }),
       { numRuns: 500 },
     )
