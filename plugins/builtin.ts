@@ -1,15 +1,17 @@
 /** Our own plugins and backends, by the names that configuration files use. The one place that knows them all. */
 import { z } from 'zod'
 import type { BackendFactory, Registry } from '../src/index.ts'
+import { anthropic } from './backends/anthropic/anthropic.ts'
 import { native, nativeOptions, type NativeOptions } from './backends/native/index.ts'
 import { FLAVORS, type Flavor } from './backends/openai/flavors.ts'
 import { openai, type OpenAiOptions } from './backends/openai/openai.ts'
 import { httpOptionsShape } from './http-options.ts'
 import { batching } from './optimizers/batching/index.ts'
+import { cache } from './optimizers/cache/index.ts'
 import { priority } from './optimizers/priority/index.ts'
 import { throttle } from './optimizers/throttle/index.ts'
 
-export { batching, native, openai, priority, throttle }
+export { anthropic, batching, cache, native, openai, priority, throttle }
 
 /** For the command line: what it does with one model file. Loaded on demand. */
 export const nativeTools = () => import('./backends/native/generate.ts')
@@ -28,5 +30,5 @@ export const builtin: Registry = {
       create: openai,
     }),
   },
-  plugins: { batching, priority, throttle },
+  plugins: { batching, cache, priority, throttle },
 }

@@ -1,0 +1,27 @@
+/** flyball with everything on: spans into an in-process exporter, metrics, a cache that misses, throttle, priority. */
+import express from 'express'
+import { BatchSpanProcessor, InMemorySpanExporter, TraceIdRatioBasedSampler } from '@opentelemetry/sdk-trace'
+import { createGovernor, startTelemetry } from '../../../src/index.ts'
+import { batching, cache, openai, priority, throttle } from '../../../plugins/builtin.ts'
+import { serveCandidate } from '../candidate.ts'
+
+const [upstream, mode = 'full'] = process.argv.slice(2) as [string, string?]
+const sampling = mode === 'untraced' ? 0 : mode === 'sampled10' ? 0.1 : 1
+const exporter = new InMemorySpanExporter()
+// A finished span is taken out again, or the exporter itself would be the leak that is measured.
+setInterval(() => exporter.reset(), 1_000).unref()
+await startTelemetry({
+  serviceName: 'bench',
+  ...(mode === 'untraced' ? {} : { spanProcessors: [new BatchSpanProcessor({ exporter })], sampler: new TraceIdRatioBasedSampler(sampling) }),
+})
+const governor = createGovernor({
+  backends: [openai({ name: 'mock', baseUrl: `${upstream}/v1`, models: ['mock'] })],
+  // Hits are asked for with temperature 0; everything else passes the cache as a miss would.
+  plugins: [cache(), throttle(), priority(), batching()],
+  knobs: { 'throttle.limit': 512 },
+})
+await governor.start()
+const app = express()
+app.disable('x-powered-by')
+app.use('/v1', governor.gateway())
+serveCandidate(app)

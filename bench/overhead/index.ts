@@ -1,0 +1,139 @@
+/**
+ * `npm run bench -- overhead [--json FILE] [--rounds N] [--seconds S]`: what a request costs on its way through. All
+ * candidates face the same upstream in one run, in turns; compare ratios, never the absolute times of a busy machine.
+ */
+import { cpus } from 'node:os'
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { runLoad, quantile, type LoadShape } from './load.ts'
+import { startPortkey } from './portkey.ts'
+import { startChild, type Child } from './process.ts'
+import { scaling } from './scaling.ts'
+
+export const doc = 'CPU, latency and memory of a request through the gateway, beside direct, a bare proxy and Portkey'
+
+const SHAPES: readonly LoadShape[] = [
+  { name: 'unary', stream: false, promptBytes: 200 },
+  { name: 'unary-32k', stream: false, promptBytes: 32_768 },
+  { name: 'stream', stream: true, promptBytes: 200 },
+  { name: 'stream-32k', stream: true, promptBytes: 32_768 },
+]
+const HIT: LoadShape = { name: 'hit', stream: false, promptBytes: 200, repeat: true }
+
+export interface Row {
+  candidate: string
+  shape: string
+  cpuUsPerRequest: number
+  requestsPerS: number
+  p50Ms: number
+  p99Ms: number
+  ttftP50Ms: number
+  lagP99Ms: number
+  rssMiB: number
+  errors: number
+}
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({ args: [...args], options: { json: { type: 'string' }, rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '2' } } })
+  const rounds = Number(values.rounds)
+  const seconds = Number(values.seconds)
+  if (!(rounds >= 1 && seconds > 0)) throw new Error('--rounds and --seconds: expected positive numbers')
+  const say = (line: string): void => void process.stderr.write(`${line}\n`)
+
+  const upstream = await startChild('upstream', [])
+  const candidates = new Map<string, Child>()
+  const rows: Row[] = []
+  try {
+    candidates.set('bare', await startChild('candidates/bare', [upstream.url]))
+    candidates.set('flyball', await startChild('candidates/flyball', [upstream.url, 'full']))
+    candidates.set('flyball-sampled10', await startChild('candidates/flyball', [upstream.url, 'sampled10']))
+    candidates.set('flyball-untraced', await startChild('candidates/flyball', [upstream.url, 'untraced']))
+    const portkey = await startPortkey(say)
+    if (portkey) candidates.set('portkey', portkey)
+    say('warming up …')
+    for (const [name, child] of candidates) for (const shape of SHAPES) await measure(name, child, shape, Math.min(1, seconds), upstream.url)
+    for (let round = 0; round < rounds; round++) {
+      say(`round ${round + 1} of ${rounds}`)
+      for (const shape of SHAPES) {
+        rows.push(await measureDirect(upstream.url, shape, seconds))
+        for (const [name, child] of candidates) rows.push(await measure(name, child, shape, seconds, upstream.url))
+      }
+      rows.push(await measure('flyball', candidates.get('flyball') as Child, HIT, seconds, upstream.url))
+    }
+  } finally {
+    for (const child of candidates.values()) child.stop()
+    upstream.stop()
+  }
+  say('queue and cache at size …')
+  const sizes = await scaling()
+  const table = medians(rows)
+  const ratios = { ...ratiosOf(rows, rounds), queue100k: sizes.queue100k, cache1M: sizes.cache1M }
+  process.stdout.write(`${render(table)}\n\n${Object.entries(ratios).map(([name, value]) => `${name.padEnd(18)} ${value === undefined ? 'not measured' : value.toFixed(2)}`).join('\n')}\n`)
+  const document = { machine: { cpu: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version }, rounds, seconds, table, sizes, ratios }
+  if (values.json) writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`)
+}
+
+async function measure(candidate: string, child: Child, shape: LoadShape, seconds: number, upstream: string): Promise<Row> {
+  await child.account()
+  const result = await runLoad(candidate === 'portkey' ? `${child.url}` : child.url, shape, seconds, undefined, candidate === 'portkey' ? { 'x-portkey-provider': 'openai', 'x-portkey-custom-host': `${upstream}/v1`, authorization: 'Bearer none' } : {})
+  const account = await child.account()
+  return {
+    candidate,
+    shape: shape.name,
+    cpuUsPerRequest: account.cpuUs / Math.max(1, result.requests),
+    requestsPerS: result.requests / result.seconds,
+    p50Ms: result.p50Ms,
+    p99Ms: result.p99Ms,
+    ttftP50Ms: result.ttftP50Ms,
+    lagP99Ms: account.lagP99Ms,
+    rssMiB: account.rssBytes / 2 ** 20,
+    errors: result.errors,
+  }
+}
+
+async function measureDirect(url: string, shape: LoadShape, seconds: number): Promise<Row> {
+  const result = await runLoad(url, shape, seconds)
+  return { candidate: 'direct', shape: shape.name, cpuUsPerRequest: 0, requestsPerS: result.requests / result.seconds, p50Ms: result.p50Ms, p99Ms: result.p99Ms, ttftP50Ms: result.ttftP50Ms, lagP99Ms: Number.NaN, rssMiB: Number.NaN, errors: result.errors }
+}
+
+function medians(rows: readonly Row[]): Row[] {
+  const groups = new Map<string, Row[]>()
+  for (const row of rows) {
+    const key = `${row.shape} ${row.candidate}`
+    groups.set(key, [...(groups.get(key) ?? []), row])
+  }
+  return [...groups.values()].map((group) => {
+    const first = group[0] as Row
+    const median = (pick: (row: Row) => number): number => quantile(group.map(pick), 0.5)
+    return { candidate: first.candidate, shape: first.shape, cpuUsPerRequest: median((r) => r.cpuUsPerRequest), requestsPerS: median((r) => r.requestsPerS), p50Ms: median((r) => r.p50Ms), p99Ms: median((r) => r.p99Ms), ttftP50Ms: median((r) => r.ttftP50Ms), lagP99Ms: median((r) => r.lagP99Ms), rssMiB: median((r) => r.rssMiB), errors: group.reduce((sum, r) => sum + r.errors, 0) }
+  })
+}
+
+/** Round by round, then the median: what drifts with the machine drifts in both. */
+function ratiosOf(rows: readonly Row[], rounds: number): Record<string, number | undefined> {
+  const ratio = (a: [string, string], b: [string, string], value: (row: Row) => number): number | undefined => {
+    const of = ([candidate, shape]: [string, string]): Row[] => rows.filter((row) => row.candidate === candidate && row.shape === shape)
+    const [top, bottom] = [of(a), of(b)]
+    if (top.length < rounds || bottom.length < rounds) return undefined
+    return quantile(top.map((row, i) => value(row) / value(bottom[i] as Row)), 0.5)
+  }
+  const overShapes = (a: string, b: string, value: (row: Row) => number): number | undefined => {
+    const each = SHAPES.map((shape) => ratio([a, shape.name], [b, shape.name], value))
+    return each.some((one) => one === undefined) ? undefined : Math.exp(each.reduce<number>((sum, one) => sum + Math.log(one as number), 0) / each.length)
+  }
+  const cpu = (row: Row): number => row.cpuUsPerRequest
+  const cost = (one: number | undefined): number | undefined => (one === undefined ? undefined : one - 1)
+  return {
+    cpuVsBare: overShapes('flyball', 'bare', cpu),
+    cpuPortkeyVsUs: overShapes('portkey', 'flyball', cpu),
+    tracingCost: cost(overShapes('flyball', 'flyball-untraced', cpu)),
+    tracingCost10: cost(overShapes('flyball-sampled10', 'flyball-untraced', cpu)),
+    hitVsBare: ratio(['flyball', 'hit'], ['bare', 'unary'], cpu),
+  }
+}
+
+function render(table: readonly Row[]): string {
+  const head = ['shape', 'candidate', 'CPU µs/request', 'requests/s', 'p50 ms', 'p99 ms', 'first byte p50 ms', 'loop lag p99 ms', 'RSS MiB', 'errors']
+  const lines = table.map((row) => [row.shape, row.candidate, row.cpuUsPerRequest.toFixed(0), row.requestsPerS.toFixed(0), row.p50Ms.toFixed(1), row.p99Ms.toFixed(1), row.ttftP50Ms.toFixed(1), row.lagP99Ms.toFixed(1), row.rssMiB.toFixed(0), String(row.errors)])
+  return [head, head.map(() => '---'), ...lines].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+}
