@@ -19,20 +19,26 @@ let folder = ''
 let path = ''
 let model: ReferenceModel
 let tokenizer: Tokenizer
+/** For tests that leave it as they found it. */
+let shared: ReferenceEngine
 const engines: ReferenceEngine[] = []
 
-beforeAll(() => {
+beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'reference-engine-'))
   const { metadata, tensors } = tinyModel({ contextLength: 512 })
   path = writeGguf(join(folder, 'model.gguf'), metadata, tensors)
   const gguf = readGguf(path)
   model = new ReferenceModel(gguf)
   tokenizer = new Tokenizer(gguf.metadata)
+  shared = await ReferenceEngine.open(path)
 })
 afterEach(async () => {
   await Promise.all(engines.splice(0).map((engine) => engine.close()))
 })
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(async () => {
+  await shared.close()
+  rmSync(folder, { recursive: true, force: true })
+})
 
 async function open(options: ReferenceEngineOptions = {}): Promise<ReferenceEngine> {
   const engine = await ReferenceEngine.open(path, options)
@@ -91,7 +97,7 @@ describe('generating', () => {
   })
 
   it('ends at a stop token without giving it', async () => {
-    const engine = await open()
+    const engine = shared
     const wanted = greedy([1, 260], 12)
     const stop = wanted[6] as number
     const { tokens, steps } = await collect(engine.generate(request([1, 260], { stopTokens: [stop] }), never))
@@ -100,7 +106,7 @@ describe('generating', () => {
   })
 
   it('ends at a stop string across tokens', async () => {
-    const engine = await open()
+    const engine = shared
     const wanted = greedy([1, 260], 30)
     const pieces = wanted.map((token) => tokenizer.decode([token]))
     const start = pieces.findIndex((piece, at) => /^[a-z]+$/.test(piece) && /^[a-z]+$/.test(pieces[at + 1] ?? ''))
@@ -113,14 +119,14 @@ describe('generating', () => {
   })
 
   it('ends when the context is full', async () => {
-    const engine = await open()
+    const engine = shared
     const { tokens, steps } = await collect(engine.generate(request(Array.from({ length: 500 }, () => 5), { maxTokens: 1000 }), never))
     expect(steps.at(-1)?.finish).toBe('length')
     expect(tokens.length).toBe(13)
   })
 
   it('log probabilities when asked', async () => {
-    const engine = await open()
+    const engine = shared
     const { steps } = await collect(engine.generate(request([1, 260], { logprobs: 2, maxTokens: 3 }), never))
     for (const step of steps) {
       expect(step.logprobs).toHaveLength(1)
@@ -130,7 +136,7 @@ describe('generating', () => {
   })
 
   it('a narrow window changes the answer, a wide one does not', async () => {
-    const engine = await open()
+    const engine = shared
     const prompt = Array.from({ length: 60 }, (_, at) => 3 + ((at * 37) % 310))
     const tokens = async (attentionWindow: number): Promise<number[]> => (await collect(engine.generate(request(prompt, { attentionWindow, maxTokens: 20 }), never))).tokens
     expect(await tokens(500)).toEqual(greedy(prompt, 20))
@@ -138,7 +144,7 @@ describe('generating', () => {
   })
 
   it('the event loop stays free', async () => {
-    const engine = await open()
+    const engine = shared
     let turns = 0
     const timer = setInterval(() => turns++, 1)
     const start = performance.now()
@@ -213,7 +219,7 @@ describe('leaving', () => {
 
 describe('embedding', () => {
   it('is the normed hidden state, pooled', async () => {
-    const engine = await open()
+    const engine = shared
     const tokens = Array.from({ length: 40 }, (_, at) => 3 + at)
     const sequence = model.sequence(tokens.length)
     const states = tokens.map((token, position) => model.hidden(sequence, token, position).slice())
@@ -235,8 +241,8 @@ describe('refusing', () => {
     ['too many alternatives', { logprobs: 21 }, /logprobs: expected a whole number from 0 to 20/],
     ['too many stop strings', { stopStrings: Array.from({ length: 17 }, () => 'x') }, /stopStrings: expected a whole number from 0 to 16/],
     ['no window at all', { attentionWindow: 0 }, /attentionWindow: expected a whole number from 1/],
-  ])('%s', async (_what, more, message) => {
-    const engine = await open()
+  ])('%s', (_what, more, message) => {
+    const engine = shared
     expect(() => engine.generate(request([1], more), never)).toThrow(expect.objectContaining({ code: 'invalid_request', message: expect.stringMatching(message) }))
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0 })
   })

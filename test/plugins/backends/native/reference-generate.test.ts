@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { runGenerate, runInspect, runTokenize } from '../../../../plugins/backends/native/generate.ts'
+import { runPerplexity } from '../../../../plugins/backends/native/perplexity.ts'
 import { dataPath } from '../../../support/data.ts'
 import { string, writeGguf } from '../../../support/gguf-writer.ts'
 import { need } from '../../../support/need.ts'
@@ -89,5 +90,32 @@ describe('tokenize', () => {
     const text = '\ufeffa\u0000\r\n'
     expect(runTokenize({ model: path, text: Buffer.from(text), special: false })).toEqual(runTokenize({ model: path, text, special: false }))
     expect(runTokenize({ model: path, text, special: false }).tokens.length).toBeGreaterThan(5)
+  })
+})
+
+describe('perplexity', () => {
+  const text = 'hello world. '.repeat(80)
+
+  it('a window of the whole context changes nothing, a narrow one does', () => {
+    const full = runPerplexity({ model: path, text })
+    expect(full.tokens).toBeGreaterThan(100)
+    expect(full.chunks).toBe(Math.ceil(full.tokens / 127))
+    expect(full.perplexity).toBeCloseTo(Math.exp(full.negativeLogLikelihood), 10)
+    expect(runPerplexity({ model: path, text, window: 128 })).toEqual(full)
+    expect(runPerplexity({ model: path, text, window: 2, sinks: 0 }).perplexity).not.toBeCloseTo(full.perplexity, 3)
+  })
+
+  it('needs something to predict', () => {
+    expect(() => runPerplexity({ model: path, text: '' })).toThrow(/too few tokens/)
+  })
+})
+
+need('data').describe('perplexity of a trained model', () => {
+  it('is low on its kind of text and high on another', () => {
+    const model = dataPath('models/stories260K-f32.gguf')
+    const story = runPerplexity({ model, text: 'Once upon a time, there was a little girl named Lily. She loved to play outside in the park.' })
+    const noise = runPerplexity({ model, text: 'Quarterly liabilities exceed EBITDA; zinc futures plummeted.' })
+    expect(story.perplexity).toBeLessThan(3)
+    expect(noise.perplexity).toBeGreaterThan(20)
   })
 })
