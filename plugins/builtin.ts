@@ -1,7 +1,7 @@
 /** Our own plugins and backends, by the names that configuration files use. The one place that knows them all. */
 import { z } from 'zod'
 import type { BackendFactory, Registry } from '../src/index.ts'
-import { anthropic } from './backends/anthropic/anthropic.ts'
+import { anthropic, type AnthropicOptions } from './backends/anthropic/anthropic.ts'
 import { native, nativeOptions, type NativeOptions } from './backends/native/index.ts'
 import { FLAVORS, type Flavor } from './backends/openai/flavors.ts'
 import { openai, type OpenAiOptions } from './backends/openai/openai.ts'
@@ -28,6 +28,11 @@ export const builtin: Registry = {
       doc: 'An upstream that speaks OpenAI’s protocol: hosted APIs, vLLM, llama.cpp’s server, Ollama, TGI.',
       options: z.strictObject({ ...httpOptionsShape, flavor: z.enum(flavors).optional(), trackUsage: z.boolean().optional() }),
       create: openai,
+    }),
+    anthropic: backend<AnthropicOptions>({
+      doc: 'Anthropic’s Messages API, and servers compatible with it.',
+      options: z.strictObject({ ...httpOptionsShape, baseUrl: z.url().optional(), version: z.string().min(1).optional() }),
+      create: anthropic,
     }),
   },
   plugins: { batching, cache, priority, throttle },

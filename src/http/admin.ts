@@ -69,7 +69,7 @@ async function bodyOf(req: EdgeRequest): Promise<unknown> {
 function checked(endpoint: AdminEndpoint, part: 'params' | 'query' | 'body', value: unknown): unknown {
   const schema = endpoint[part]
   if (!schema) return undefined
-  const parsed = schema.safeParse(value)
+  const parsed = schema.safeParse(value, { reportInput: true })
   if (!parsed.success) throw new FlyballError('invalid_request', { message: `${part}: ${describeIssues(parsed.error)}` })
   return parsed.data
 }

@@ -130,6 +130,8 @@ function guardBackend(name: string, slots: number): Backend {
 function run(call: Call): Promise<Reply> {
   const guarded = call.input as Guarded
   const { req, res } = guarded
+  // Express's chain holds one response per request: there is no other that a refresh could be written to.
+  if (guarded.entered || call.facts.get('background') === true) return Promise.reject(new FlyballError('backend_failed', { message: 'A handler runs once per request.', reason: 'handler_runs_once' }))
   signals.set(req, call.signal)
   guarded.entered = true
   if (!guarded.caught) {

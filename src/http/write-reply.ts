@@ -124,6 +124,6 @@ async function* deltasOf(exchange: Exchange, reply: Reply): AsyncGenerator<reado
   yield reader.end()
 }
 
-function contextOf({ call, clock, facts }: Exchange): ReplyContext {
-  return { id: call.id, model: call.model, createdS: Math.floor(clock.wallMs() / 1_000), includeUsage: facts.includeUsage ?? false, encoding: facts.encoding ?? 'float' }
+function contextOf({ call, clock, facts, protocol }: Exchange): ReplyContext {
+  return { id: `${protocol.replyIdPrefix?.(call.operation) ?? ''}${call.id}`, model: call.model, createdS: Math.floor(clock.wallMs() / 1_000), includeUsage: facts.includeUsage ?? false, encoding: facts.encoding ?? 'float' }
 }

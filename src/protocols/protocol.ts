@@ -68,6 +68,8 @@ export interface Protocol {
   /** A request header (lower case) that only this protocol's clients send: tells it apart where two share an address. */
   readonly marker?: string
   readonly routes: readonly ProtocolRoute[]
+  /** What ids of replies begin with: `chatcmpl-`. */
+  replyIdPrefix?(operation: string): string
   /** Checks the parsed body. Throws `invalid_request` naming the field in `param`. Passes unknown fields: upstream may know them. */
   facts(operation: string, body: unknown): RequestFacts
   /** To the hub. Throws `unsupported_field` naming a field that cannot be carried. */

@@ -17,6 +17,7 @@ export const openAiProtocol: Protocol = {
     { method: 'POST', path: '/embeddings', operation: 'embeddings' },
     { method: 'GET', path: '/models', operation: 'models' },
   ],
+  replyIdPrefix: (operation) => (operation === 'chat' ? 'chatcmpl-' : operation === 'completions' ? 'cmpl-' : ''),
   facts: openAiFacts,
   toCanonical: openAiToCanonical,
   fromCanonical: openAiFromCanonical,
