@@ -21,6 +21,7 @@ export function streamDeltaReader(facts: EventFacts): DeltaReader {
   const decoder = new TextDecoder()
   let deltas: Delta[] = []
   let done = false
+  let failed = false
   const parser = createParser({
     maxBufferSize: MAX_EVENT_LENGTH,
     onEvent({ data }) {
@@ -35,7 +36,10 @@ export function streamDeltaReader(facts: EventFacts): DeltaReader {
         throw invalid('The backend sent a broken event.', cause)
       }
       if (!isObject(document)) throw invalid('The backend sent a broken event.')
-      for (const delta of facts.event(document)) deltas.push(delta)
+      for (const delta of facts.event(document)) {
+        if (delta.type === 'error') failed = true
+        deltas.push(delta)
+      }
     },
   })
   function feed(text: string): readonly Delta[] {
@@ -54,7 +58,7 @@ export function streamDeltaReader(facts: EventFacts): DeltaReader {
     end() {
       // The last event may lack its blank line.
       const last = feed(`${decoder.decode()}\n\n`)
-      if (!done && !facts.complete() && !last.some(({ type }) => type === 'error')) throw invalid('The backend ended its stream before it was complete.')
+      if (!done && !failed && !facts.complete()) throw invalid('The backend ended its stream before it was complete.')
       return last
     },
   }
