@@ -14,23 +14,8 @@ export function rmsNorm(out: Float32Array, x: Float32Array, weight: Float32Array
 
 /** out[row] = Σ matrix[row][column] × x[column] + bias[row]; the matrix is row after row, as many as `out` has. */
 export function multiply(out: Float32Array, matrix: Float32Array, x: Float32Array, bias?: Float32Array): void {
-  const columns = x.length
-  const whole = columns - (columns % 4)
-  for (let row = 0, at = 0; row < out.length; row++) {
-    // four sums: independent additions overlap in the processor
-    let a = 0
-    let b = 0
-    let c = 0
-    let d = 0
-    let column = 0
-    for (; column < whole; column += 4, at += 4) {
-      a += (matrix[at] as number) * (x[column] as number)
-      b += (matrix[at + 1] as number) * (x[column + 1] as number)
-      c += (matrix[at + 2] as number) * (x[column + 2] as number)
-      d += (matrix[at + 3] as number) * (x[column + 3] as number)
-    }
-    for (; column < columns; column++, at++) a += (matrix[at] as number) * (x[column] as number)
-    const sum = a + b + (c + d)
+  for (let row = 0; row < out.length; row++) {
+    const sum = dot(x, 0, matrix, row * x.length, x.length)
     out[row] = bias === undefined ? sum : sum + (bias[row] as number)
   }
 }
@@ -83,6 +68,23 @@ export function add(x: Float32Array, y: Float32Array): void {
   for (let i = 0; i < x.length; i++) x[i] = (x[i] as number) + (y[i] as number)
 }
 
+/** Σ x[xAt + i] × y[yAt + i]; four sums, since independent additions overlap in the processor. */
+function dot(x: Float32Array, xAt: number, y: Float32Array, yAt: number, length: number): number {
+  let a = 0
+  let b = 0
+  let c = 0
+  let d = 0
+  let i = 0
+  for (const whole = length - (length % 4); i < whole; i += 4) {
+    a += (x[xAt + i] as number) * (y[yAt + i] as number)
+    b += (x[xAt + i + 1] as number) * (y[yAt + i + 1] as number)
+    c += (x[xAt + i + 2] as number) * (y[yAt + i + 2] as number)
+    d += (x[xAt + i + 3] as number) * (y[yAt + i + 3] as number)
+  }
+  for (; i < length; i++) a += (x[xAt + i] as number) * (y[yAt + i] as number)
+  return a + b + (c + d)
+}
+
 export interface AttentionShape {
   readonly headCount: number
   readonly headCountKv: number
@@ -118,9 +120,7 @@ export function attend(
     const kvAt = Math.floor(head / perKv) * headDim
     for (let slot = 0; slot < inSight; slot++) {
       const keyAt = (slot < kept ? slot : first + slot - kept) * rowLength + kvAt
-      let dot = 0
-      for (let i = 0; i < headDim; i++) dot += (query[queryAt + i] as number) * (keys[keyAt + i] as number)
-      scores[slot] = dot * scale
+      scores[slot] = dot(query, queryAt, keys, keyAt, headDim) * scale
     }
     softmax(scores, inSight)
     out.fill(0, queryAt, queryAt + headDim)
@@ -162,9 +162,7 @@ export function attendHalf(
     let sum = 0
     for (let slot = 0; slot < inSight; slot++) {
       const row = (slot < kept ? slot : first + slot - kept) * rowLength + kvAt
-      let score = 0
-      for (let i = 0; i < headDim; i++) score += (query[at + i] as number) * (keys[row + i] as number)
-      score *= scale
+      const score = dot(query, at, keys, row, headDim) * scale
       let weight = 1
       if (score > largest) {
         const shrink = Math.exp(largest - score)

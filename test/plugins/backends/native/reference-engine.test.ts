@@ -147,11 +147,10 @@ describe('generating', () => {
     const engine = shared
     let turns = 0
     const timer = setInterval(() => turns++, 1)
-    const start = performance.now()
     await collect(engine.generate(request([1], { maxTokens: 400 }), never))
     clearInterval(timer)
-    // at most every other turn may be late
-    expect(turns).toBeGreaterThan((performance.now() - start) / 20)
+    // hundreds on a quiet machine; none if the tokens were computed here
+    expect(turns).toBeGreaterThan(5)
   })
 })
 
