@@ -17,6 +17,7 @@ export const anthropicProtocol: Protocol = {
     { method: 'POST', path: '/messages/count_tokens', operation: 'count_tokens' },
     { method: 'GET', path: '/models', operation: 'models' },
   ],
+  replyIdPrefix: () => 'msg_',
   facts: anthropicFacts,
   toCanonical: anthropicToCanonical,
   fromCanonical: anthropicFromCanonical,

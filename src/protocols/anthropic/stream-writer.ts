@@ -4,7 +4,6 @@ import type { Delta, FinishReason } from '../../core/reply.ts'
 import type { Usage } from '../../core/settlement.ts'
 import type { ReplyContext, StreamWriter } from '../protocol.ts'
 import { anthropicError, anthropicErrorOf } from './errors.ts'
-import { messageId } from './message-id.ts'
 import { writeStopReason } from './stop-reason.ts'
 import { writeUsage } from './usage.ts'
 
@@ -37,7 +36,7 @@ export function anthropicStreamWriter(_operation: string, context: ReplyContext)
   function start(): void {
     if (started) return
     started = true
-    const message = { id: messageId(context.id), type: 'message', role: 'assistant', model: context.model, content: [], stop_reason: null, stop_sequence: null, usage: { ...writeUsage(usage), output_tokens: 0 } }
+    const message = { id: context.id, type: 'message', role: 'assistant', model: context.model, content: [], stop_reason: null, stop_sequence: null, usage: { ...writeUsage(usage), output_tokens: 0 } }
     text += event('message_start', `,"message":${JSON.stringify(message)}`)
   }
 

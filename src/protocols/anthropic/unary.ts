@@ -3,7 +3,6 @@ import type { Delta, FinishReason } from '../../core/reply.ts'
 import type { Usage } from '../../core/settlement.ts'
 import type { ReplyContext } from '../protocol.ts'
 import { anthropicErrorOf } from './errors.ts'
-import { messageId } from './message-id.ts'
 import { writeStopReason } from './stop-reason.ts'
 import { writeUsage } from './usage.ts'
 
@@ -65,7 +64,7 @@ export function anthropicUnary(operation: string, deltas: readonly Delta[], cont
   for (const { block, json } of inputs.values()) block.input = parseInput(json)
   const reason = inputs.size > 0 && finish === 'stop' ? 'tool_use' : writeStopReason(finish, stopSequence)
   return {
-    id: messageId(context.id),
+    id: context.id,
     type: 'message',
     role: 'assistant',
     model: context.model,
