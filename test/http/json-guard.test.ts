@@ -19,7 +19,8 @@ describe('guard of JSON text', () => {
         const keys = [...new Set(names.filter((name) => name !== '__proto__' && name !== 'prototype'))]
         fc.pre(keys.length > 0 && !JSON.stringify(value).includes('__proto__'))
         const twice = keys[pick % keys.length] as string
-        const spell = (key: string): string => (escaped ? `"${[...key].flatMap((c) => [...Array(c.length).keys()].map((i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, '0')}`)).join('')}"` : JSON.stringify(key))
+        const escape = (key: string): string => Array.from({ length: key.length }, (_, i) => `\\u${key.charCodeAt(i).toString(16).padStart(4, '0')}`).join('')
+        const spell = (key: string): string => (escaped ? `"${escape(key)}"` : JSON.stringify(key))
         const body = keys.map((key) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`)
         expect(() => guardJsonText(`{"a":[{${body.join(',')}}]}`)).not.toThrow()
         expect(() => guardJsonText(`{"a":[{${[...body, `${spell(twice)} : 1`].join(',')}}]}`)).toThrow(/same key twice/)
