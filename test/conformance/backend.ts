@@ -29,6 +29,13 @@ export interface BackendHarness {
 /** A caller's leave must reach the other side within this time. */
 const ABORT_MS = 50
 
+/** The best of three tries: a busy machine may hold one of them up, a backend that waits for something holds up all. */
+async function promptly(attempt: () => Promise<number>): Promise<void> {
+  const tookMs: number[] = []
+  while (tookMs.length < 3 && !(Math.min(...tookMs) < ABORT_MS)) tookMs.push(await attempt())
+  expect(Math.min(...tookMs)).toBeLessThan(ABORT_MS)
+}
+
 export function backendConformance(name: string, make: () => Promise<BackendHarness>): void {
   describe(`backend conformance: ${name}`, () => {
     let harness: BackendHarness
@@ -112,15 +119,18 @@ export function backendConformance(name: string, make: () => Promise<BackendHarn
     })
 
     it('lets go of a call that is aborted before its head, at once', async () => {
-      const started = start('waits')
-      if (!started) return
-      const failed = refused(started.head)
-      await waitFor(() => harness.busy() > 0)
-      const leftMs = performance.now()
-      started.call.abort()
-      await waitFor(() => harness.busy() === 0)
-      expect(performance.now() - leftMs).toBeLessThan(ABORT_MS)
-      expect((await failed).code).toBe('cancelled')
+      await promptly(async () => {
+        const started = start('waits')
+        if (!started) return 0
+        const failed = refused(started.head)
+        await waitFor(() => harness.busy() > 0)
+        const leftMs = performance.now()
+        started.call.abort()
+        await waitFor(() => harness.busy() === 0)
+        const tookMs = performance.now() - leftMs
+        expect((await failed).code).toBe('cancelled')
+        return tookMs
+      })
     })
 
     it('lets go by the run\'s own signal, too', async () => {
@@ -136,19 +146,22 @@ export function backendConformance(name: string, make: () => Promise<BackendHarn
     })
 
     it('lets go of a stream whose reader leaves, at once', async () => {
-      const started = start('hangs')
-      if (!started) return
-      const reply = await started.head
-      const body = reply.body[Symbol.asyncIterator]()
-      expect((await body.next()).done).toBe(false)
-      const pending = refused(body.next())
-      expect(harness.busy()).toBeGreaterThan(0)
-      const leftMs = performance.now()
-      started.call.abort()
-      await waitFor(() => harness.busy() === 0)
-      expect(performance.now() - leftMs).toBeLessThan(ABORT_MS)
-      expect((await pending).code).toBe('cancelled')
-      expect(started.call.settlement?.outcome).toBe('cancelled')
+      await promptly(async () => {
+        const started = start('hangs')
+        if (!started) return 0
+        const reply = await started.head
+        const body = reply.body[Symbol.asyncIterator]()
+        expect((await body.next()).done).toBe(false)
+        const pending = refused(body.next())
+        expect(harness.busy()).toBeGreaterThan(0)
+        const leftMs = performance.now()
+        started.call.abort()
+        await waitFor(() => harness.busy() === 0)
+        const tookMs = performance.now() - leftMs
+        expect((await pending).code).toBe('cancelled')
+        expect(started.call.settlement?.outcome).toBe('cancelled')
+        return tookMs
+      })
     })
 
     it('lets go of a stream that nobody reads, when it is cancelled; twice is once', async () => {
