@@ -1,8 +1,12 @@
 // The Node-API face of the engine. JavaScript validates; this side checks again whatever could reach memory.
 #include <napi.h>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include "addon_kernels.h"
 #include "cpu_device.h"
 #include "dispatch.h"
@@ -34,13 +38,15 @@ struct Core {
   std::unique_ptr<Model> model;
   std::unique_ptr<Engine> engine;
   Napi::ThreadSafeFunction events;
+  std::atomic<bool> stopping{false};  // an engine that waits for room in the queue gives up
   bool closed = false;
 
+  // In this order: the engine's thread must be gone before the function that it calls.
   void stop() {
-    if (closed) return;
-    closed = true;
-    events.Abort();  // an engine waiting for room in the queue wakes up
+    stopping = true;
     engine.reset();
+    model.reset();
+    pool.reset();
   }
 };
 
@@ -154,7 +160,12 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
     // The environment may go (a worker that ends, process.exit) before anybody closes us.
     auto* weak = new std::weak_ptr<Core>(core_);
     env.AddCleanupHook([weak] {
-      if (const auto alive = weak->lock()) alive->stop();
+      const auto alive = weak->lock();
+      if (alive != nullptr && !alive->closed) {
+        alive->closed = true;
+        alive->stop();
+        alive->events.Abort();
+      }
       delete weak;
     });
   }
@@ -251,8 +262,11 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
      public:
       Closing(Napi::Env env, std::shared_ptr<Core> core) : AsyncWorker(env), core_(std::move(core)), done_(Napi::Promise::Deferred::New(env)) {}
       Napi::Promise promise() const { return done_.Promise(); }
-      void Execute() override { core_->engine.reset(); core_->model.reset(); core_->pool.reset(); }
-      void OnOK() override { done_.Resolve(Env().Undefined()); }
+      void Execute() override { core_->stop(); }
+      void OnOK() override {
+        core_->events.Release();
+        done_.Resolve(Env().Undefined());
+      }
 
      private:
       std::shared_ptr<Core> core_;
@@ -264,7 +278,6 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
       return done.Promise();
     }
     core_->closed = true;
-    core_->events.Abort();
     auto* closing = new Closing(info.Env(), core_);
     const Napi::Promise promise = closing->promise();
     closing->Queue();
@@ -273,6 +286,21 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
 
   std::shared_ptr<Core> core_;
 };
+
+// On the engine's thread.
+void deliver(Core& core, std::vector<int32_t>&& words) {
+  auto* packet = new std::vector<int32_t>(std::move(words));
+  napi_status status;
+  while ((status = core.events.NonBlockingCall(packet, [](Napi::Env env, Napi::Function callback, std::vector<int32_t>* data) {
+            const std::unique_ptr<std::vector<int32_t>> owned(data);
+            if (static_cast<napi_env>(env) == nullptr || callback.IsEmpty()) return;
+            auto array = Napi::Int32Array::New(env, owned->size());
+            std::copy(owned->begin(), owned->end(), array.Data());
+            callback.Call({array});
+          })) == napi_queue_full && !core.stopping)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (status != napi_ok) delete packet;
+}
 
 class Loading final : public Napi::AsyncWorker {
  public:
@@ -292,20 +320,9 @@ class Loading final : public Napi::AsyncWorker {
       const double pages = spec_.kvBytes / static_cast<double>(pageBytes);
       if (!(pages >= 1)) throw std::runtime_error("the key-value budget is smaller than one page of " + std::to_string(pageBytes) + " bytes");
       auto device = std::make_unique<CpuDevice>(*core_->model, *core_->kernels, *core_->pool, static_cast<int32_t>(pages < 1e6 ? pages : 1e6), spec_.kvType);
-      Napi::ThreadSafeFunction events = core_->events;
-      core_->engine = std::make_unique<Engine>(
-          std::move(device), *core_->pool, spec_.config.vocabulary, spec_.config.context, spec_.limits, std::move(spec_.text),
-          [events](std::vector<int32_t>&& words) mutable {
-            auto* packet = new std::vector<int32_t>(std::move(words));
-            const napi_status status = events.BlockingCall(packet, [](Napi::Env env, Napi::Function callback, std::vector<int32_t>* data) {
-              const std::unique_ptr<std::vector<int32_t>> owned(data);
-              if (static_cast<napi_env>(env) == nullptr || callback.IsEmpty()) return;
-              auto array = Napi::Int32Array::New(env, owned->size());
-              std::copy(owned->begin(), owned->end(), array.Data());
-              callback.Call({array});
-            });
-            if (status != napi_ok) delete packet;
-          });
+      Core* core = core_.get();  // outlives its engine
+      core_->engine = std::make_unique<Engine>(std::move(device), *core_->pool, spec_.config.vocabulary, spec_.config.context, spec_.limits,
+                                               std::move(spec_.text), [core](std::vector<int32_t>&& words) { deliver(*core, std::move(words)); });
     } catch (const std::bad_alloc&) {
       SetError("not enough memory for the model");
     } catch (const std::exception& error) {
