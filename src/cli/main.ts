@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { Command, CommanderError } from 'commander'
 import { VERBS } from './verbs.ts'
 
-/** Resolves with the exit code. */
-export async function main(args: readonly string[]): Promise<number> {
-  const program = new Command('flyball').description('A governor for inference servers.').version(await version()).exitOverride().configureOutput({ writeErr: (text) => process.stderr.write(text.replace(/^error: /, 'flyball: ')) })
+/** Resolves with the exit code. `complain` takes what is wrong, in whole lines. */
+export async function main(args: readonly string[], complain: (text: string) => void = (text) => void process.stderr.write(text)): Promise<number> {
+  const program = new Command('flyball').description('A governor for inference servers.').version(await version()).exitOverride().configureOutput({ writeErr: (text) => complain(text.replace(/^error: /, 'flyball: ')) })
   const wanted = args.find((arg) => !arg.startsWith('-') && arg !== 'help')
   try {
     for (const verb of VERBS) {
@@ -22,7 +22,7 @@ export async function main(args: readonly string[]): Promise<number> {
     // Commander has said it already.
     if (thrown instanceof CommanderError) return thrown.exitCode
     const message = thrown instanceof Error ? thrown.message : String(thrown)
-    console.error(`flyball: ${message.split('\n')[0]}`)
+    complain(`flyball: ${message.split('\n')[0]}\n`)
     if (process.env['FLYBALL_DEBUG']) console.error(thrown)
     return 1
   }
