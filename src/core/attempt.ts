@@ -17,7 +17,8 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
       input: call.input,
       work: call.work,
       priority: options.priority ?? call.priority,
-      signal: options.signal ?? call.signal,
+      // None given: it follows its parent, which a child of a live call does by itself.
+      ...(options.signal ? { signal: options.signal } : call instanceof LiveCall ? {} : { signal: call.signal }),
       // An attempt is late by what its caller has waited so far, unless nobody waits for it.
       ...(options.background ? {} : { receivedMs: call.timings.receivedMs }),
       ...(call.maxOutputTokens === undefined ? {} : { maxOutputTokens: call.maxOutputTokens }),

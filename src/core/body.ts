@@ -35,6 +35,7 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
   #readySinceMs: number | undefined
   #semanticError: string | undefined
   readonly #onAbort: () => void
+  #unlisten: (() => void) | undefined
 
   constructor(reply: Reply, call: LiveCall, clock: Clock, unreadMs = DEFAULT_UNREAD_MS) {
     this.#reply = reply
@@ -45,12 +46,12 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
     this.#lastAskedMs = clock.monoMs()
     if (reply.status >= 400) this.#semanticError = `upstream_${reply.status}`
     this.#onAbort = () => {
-      const error = toFlyballError(call.signal.reason, 'cancelled')
+      const error = toFlyballError(call.abortReason, 'cancelled')
       this.#finish({ outcome: error.outcome, reason: error.reason }, error)
     }
-    if (call.signal.aborted) this.#onAbort()
+    if (call.aborted) this.#onAbort()
     else {
-      call.signal.addEventListener('abort', this.#onAbort, { once: true })
+      this.#unlisten = call.onAbort(this.#onAbort)
       this.#armUnread()
     }
   }
@@ -137,7 +138,7 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
     this.#end = end
     this.#failure = failure
     this.#timer?.()
-    this.#call.signal.removeEventListener('abort', this.#onAbort)
+    this.#unlisten?.()
     if (failure) {
       try {
         this.#reply.cancel(failure)

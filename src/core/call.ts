@@ -118,7 +118,11 @@ export class LiveCall implements Call {
   /** Set by the lane while the call waits. */
   onPriority: (() => void) | undefined
   readonly #clock: Clock
-  readonly #abort = new AbortController()
+  /** Made when somebody asks for the signal: most calls end without anybody having. */
+  #controller: AbortController | undefined
+  #abortListeners: (() => void)[] | undefined
+  /** Set when the call has been aborted. */
+  abortReason: FlyballError | undefined
   readonly #facts = new Map<string, string | number | boolean>()
   #listeners: ((settlement: Settlement) => void)[] = []
   #unlink: (() => void) | undefined
@@ -153,11 +157,36 @@ export class LiveCall implements Call {
         outer.addEventListener('abort', onAbort, { once: true })
         this.#unlink = () => outer.removeEventListener('abort', onAbort)
       }
+    } else if (parent instanceof LiveCall) {
+      // Same as the parent's signal, without making one.
+      this.#unlink = parent.onAbort(() => this.abort(parent.abortReason))
     }
   }
 
   get signal(): AbortSignal {
-    return this.#abort.signal
+    if (!this.#controller) {
+      this.#controller = new AbortController()
+      if (this.abortReason) this.#controller.abort(this.abortReason)
+    }
+    return this.#controller.signal
+  }
+
+  get aborted(): boolean {
+    return this.abortReason !== undefined
+  }
+
+  /** Runs `fn` once when the call is aborted, at once if it has been; returns what takes it back. Cheaper than a signal. */
+  onAbort(fn: () => void): () => void {
+    if (this.abortReason) {
+      fn()
+      return () => {}
+    }
+    const listeners = (this.#abortListeners ??= [])
+    listeners.push(fn)
+    return () => {
+      const at = this.#abortListeners?.indexOf(fn) ?? -1
+      if (at >= 0) this.#abortListeners?.splice(at, 1)
+    }
   }
 
   get facts(): ReadonlyMap<string, string | number | boolean> {
@@ -181,7 +210,13 @@ export class LiveCall implements Call {
 
   /** Stops whatever works for this call. Settlement follows from whoever sees the abort, not from here. */
   abort(reason?: unknown): void {
-    if (!this.#abort.signal.aborted) this.#abort.abort(reason instanceof FlyballError ? reason : new FlyballError('cancelled', { cause: reason }))
+    if (this.abortReason) return
+    const known = reason instanceof FlyballError ? reason : new FlyballError('cancelled', { cause: reason })
+    this.abortReason = known
+    const listeners = this.#abortListeners
+    this.#abortListeners = undefined
+    if (listeners) for (const fn of listeners) fn()
+    this.#controller?.abort(known)
   }
 
   /** Takes over where an attempt's time and tokens went: the last attempt to settle is the one that was served. */
@@ -212,7 +247,7 @@ export class LiveCall implements Call {
       timings: this.timings,
     }
     this.#unlink?.()
-    if (outcome !== 'ok') this.abort(new FlyballError('cancelled', { reason: reason ?? outcome }))
+    if (outcome !== 'ok' && !this.abortReason) this.abort(new FlyballError('cancelled', { reason: reason ?? outcome }))
     const listeners = this.#listeners
     this.#listeners = []
     for (const fn of listeners) fn(this.settlement)

@@ -165,13 +165,13 @@ export class Lane implements LaneView {
         if (this.#queue.remove(entry)) this.#queue.add(entry)
       }
       const onAbort = (): void => {
-        if (this.#queue.remove(entry)) this.#leave(entry, toFlyballError(call.signal.reason, 'cancelled'))
+        if (this.#queue.remove(entry)) this.#leave(entry, toFlyballError(call.abortReason, 'cancelled'))
       }
-      call.signal.addEventListener('abort', onAbort, { once: true })
+      const unlisten = call.onAbort(onAbort)
       const cancelDeadline =
         call.deadlineMs === undefined ? undefined : this.clock.after(call.deadlineMs - now, () => this.evict(entry, new FlyballError('deadline_exceeded')))
       entry.leave = () => {
-        call.signal.removeEventListener('abort', onAbort)
+        unlisten()
         call.onPriority = undefined
         cancelDeadline?.()
       }
@@ -196,7 +196,7 @@ export class Lane implements LaneView {
   }
 
   #refuse(call: LiveCall, work: number, now: number): FlyballError | undefined {
-    if (call.signal.aborted) return toFlyballError(call.signal.reason, 'cancelled')
+    if (call.abortReason) return call.abortReason
     if (this.#draining) return new FlyballError('draining', { retryAfterMs: 1_000 })
     if (call.deadlineMs !== undefined && call.deadlineMs <= now) return new FlyballError('deadline_exceeded')
     const envelope = this.#backend.limits.maxBatchWork
@@ -279,7 +279,8 @@ export class Lane implements LaneView {
   #dispatch(entries: readonly Entry[]): void {
     if (entries.length === 0) return
     const now = this.clock.monoMs()
-    const abort = new AbortController()
+    const alone = entries.length === 1 ? (entries[0] as Entry).call : undefined
+    const abort = alone ? undefined : new AbortController()
     let alive = entries.length
     let open = entries.length
     const calls = entries.map((entry) => entry.call)
@@ -292,11 +293,11 @@ export class Lane implements LaneView {
     for (const entry of entries) {
       entry.leave()
       entry.call.timings.dispatchedMs = now
-      entry.call.signal.addEventListener('abort', () => { if (--alive === 0) abort.abort(entry.call.signal.reason) }, { once: true })
+      if (abort) entry.call.onAbort(() => { if (--alive === 0) abort.abort(entry.call.abortReason) })
     }
     for (const policy of this.#policies) policy.onDispatch?.(batch)
     this.#observer.onDispatch?.(batch, this)
-    const heads = this.#run(calls, abort.signal)
+    const heads = this.#run(calls, abort?.signal ?? (alone as LiveCall).signal)
     entries.forEach((entry, i) => {
       let given = false
       const giveBack = (): void => {
@@ -330,17 +331,16 @@ export class Lane implements LaneView {
   #serve(entry: Entry, head: Promise<Reply>, giveBack: () => void): void {
     const { call } = entry
     const onAbort = (): void => {
-      const error = toFlyballError(call.signal.reason, 'cancelled')
+      const error = toFlyballError(call.abortReason, 'cancelled')
       call.settle(error.outcome, error.reason)
       entry.reject(error)
     }
-    if (call.signal.aborted) onAbort()
-    else call.signal.addEventListener('abort', onAbort, { once: true })
+    const unlisten = call.onAbort(onAbort)
     head.then(
       (reply) => {
-        call.signal.removeEventListener('abort', onAbort)
+        unlisten()
         if (call.settlement) {
-          reply.cancel(call.signal.reason)
+          reply.cancel(call.abortReason)
           giveBack()
           return
         }
@@ -351,7 +351,7 @@ export class Lane implements LaneView {
         entry.resolve(settled)
       },
       (thrown: unknown) => {
-        call.signal.removeEventListener('abort', onAbort)
+        unlisten()
         const error = toFlyballError(thrown, 'backend_failed')
         call.settle(error.outcome, error.reason)
         giveBack()

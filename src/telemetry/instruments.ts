@@ -1,5 +1,5 @@
 /** Instruments on the OpenTelemetry API. A library uses the API only: without an SDK all of this is nearly free. */
-import { metrics, type Attributes, type Meter, type ObservableResult } from '@opentelemetry/api'
+import { createNoopMeter, metrics, type Attributes, type Meter, type ObservableResult } from '@opentelemetry/api'
 import { OVERFLOW } from '../core/scope.ts'
 import type { InstrumentSpec, LabelSpec } from './instrument-spec.ts'
 
@@ -70,6 +70,16 @@ export function createInstruments(meter: Meter = metrics.getMeter('flyball')): I
     names.add(spec.name)
     specs.push(spec as InstrumentSpec)
     return { book: new LabelBook(spec), options: { description: spec.doc, unit: spec.unit } }
+  }
+  const nothing = (): void => {}
+  // Nobody listens, and nobody can later: a meter does not change its provider. Then not even labels are looked up.
+  if (meter === createNoopMeter()) {
+    return {
+      counter: (spec) => (register(spec), { add: nothing }),
+      histogram: (spec) => (register(spec), { record: nothing }),
+      gauge: (spec) => (register(spec), { collect: () => nothing }),
+      all: () => specs,
+    }
   }
   return {
     counter(spec) {
