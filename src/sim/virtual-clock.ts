@@ -11,12 +11,16 @@ export interface VirtualClock extends Clock {
   advance(ms: number): Promise<void>
   /** Moves on until `promise` settles; at most `limitMs`. Throws an Error when it is still open then, or nothing is left to happen. */
   until<T>(promise: Promise<T>, limitMs?: number): Promise<T>
+  /** Runs on while `wanted` says so and something is left to happen. */
+  runWhile(wanted: () => boolean): Promise<void>
   /** Runs until no event is left; at most `limitMs`. */
   runToEnd(limitMs?: number): Promise<void>
   /** Everything that promises have queued runs to its end; time stands still. */
   quiet(): Promise<void>
   /** The wall clock jumps (a correction, a suspended machine); monotonic time goes on. */
   jumpWall(ms: number): void
+  /** The machine sleeps: both clocks go on by `ms`, what falls due meanwhile runs late. */
+  suspend(ms: number): void
   readonly pending: number
   /** Events run so far. */
   readonly events: number
@@ -52,6 +56,8 @@ export function virtualClock(options: VirtualClockOptions = {}): VirtualClock {
   let heap: Event[] = []
   const random = seededRandom(options.seed ?? 1)
   const ids = seededRandom((options.seed ?? 1) ^ 0x5bd1e995)
+  const idPrefix = [0, 1, 2].map(() => Math.floor(ids() * 0x1_0000_0000).toString(16).padStart(8, '0')).join('')
+  let idCount = 1
 
   const before = (a: Event, b: Event): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.seq < b.seq)
 
@@ -144,11 +150,8 @@ export function virtualClock(options: VirtualClockOptions = {}): VirtualClock {
     after,
     sleep: (ms, signal) => sleepOn(after, ms, signal),
     random,
-    id() {
-      let id = ''
-      for (let i = 0; i < 4; i++) id += Math.floor(ids() * 0x1_0000_0000).toString(16).padStart(8, '0')
-      return id
-    },
+    // Distinct is all that an id has to be here: the last part counts, the prefix tells runs apart.
+    id: () => idPrefix + (idCount++).toString(16).padStart(8, '0'),
     async advance(ms) {
       const target = now + ms
       await runUntil(target, () => false)
@@ -162,10 +165,14 @@ export function virtualClock(options: VirtualClockOptions = {}): VirtualClock {
       if (!settled) throw new Error(`the promise is still open at ${now} ms with ${heap.length} events left`)
       return promise
     },
+    runWhile: (wanted) => runUntil(Number.POSITIVE_INFINITY, () => !wanted()),
     runToEnd: (limitMs = Number.POSITIVE_INFINITY) => runUntil(now + limitMs, () => false),
     quiet,
     jumpWall(ms) {
       wallOffset += ms
+    },
+    suspend(ms) {
+      now += Math.max(0, ms)
     },
     get pending() {
       return heap.length - cancelled

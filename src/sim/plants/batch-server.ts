@@ -1,9 +1,10 @@
 /** Plant (a): a server that runs whole batches. t(W) = base + perWork·W, steeper past a cliff, nothing past its memory. */
 import { z } from 'zod'
+import type { BackendLimits } from '../../core/backend.ts'
 import type { Call } from '../../core/call.ts'
 import type { Clock } from '../../core/clock.ts'
 import { FlyballError } from '../../core/errors.ts'
-import { onAbort, unaryReply, type Plant } from './plant.ts'
+import { isAborted, onAbort, reshape, unaryReply, type Plant } from './plant.ts'
 
 export const batchServerParameters = z.strictObject({
   kind: z.literal('batch-server'),
@@ -32,16 +33,24 @@ export function batchTimeMs(p: BatchServerParameters, work: number): number {
   return p.baseMs + p.perWorkMs * (work - beyond) + p.perWorkMs * p.cliffFactor * beyond
 }
 
-export function batchServer(p: BatchServerParameters, clock: Clock): Plant {
+export function batchServer(parameters: BatchServerParameters, clock: Clock): Plant {
+  const p = { ...parameters }
   let slowdown = 1
   let down = false
   let wastedMs = 0
+  let limits = limitsOf(p)
   return {
     name: p.name,
     provider: 'simulated',
     inProcess: true,
     models: [p.name],
-    limits: { slots: p.slots, maxBatch: p.maxBatch, batching: 'merge', ...(p.memoryWork !== undefined && p.declareMemory ? { maxBatchWork: p.memoryWork } : {}) },
+    get limits() {
+      return limits
+    },
+    reshape(values) {
+      reshape(p, values)
+      limits = limitsOf(p)
+    },
     batch: { key: () => '' },
     setSlowdown: (factor) => void (slowdown = factor),
     setDown: (value) => void (down = value),
@@ -65,7 +74,7 @@ export function batchServer(p: BatchServerParameters, clock: Clock): Plant {
       })
       return calls.map((call) =>
         done.then(() => {
-          if (call.signal.aborted) wastedMs += ms / calls.length
+          if (isAborted(call)) wastedMs += ms / calls.length
           if (outOfMemory) throw new FlyballError('backend_failed', { message: 'out of memory', reason: 'out_of_memory' })
           return unaryReply([], 1)
         }),
@@ -73,6 +82,10 @@ export function batchServer(p: BatchServerParameters, clock: Clock): Plant {
     },
     async close() {},
   }
+}
+
+function limitsOf(p: BatchServerParameters): BackendLimits {
+  return { slots: p.slots, maxBatch: p.maxBatch, batching: 'merge', ...(p.memoryWork !== undefined && p.declareMemory ? { maxBatchWork: p.memoryWork } : {}) }
 }
 
 /** Mean 1; `sigma` is the spread of the logarithm. */

@@ -6,7 +6,7 @@ import type { Clock } from '../../core/clock.ts'
 import { FlyballError } from '../../core/errors.ts'
 import { seededRandom } from '../seeded-random.ts'
 import { logNormal } from './batch-server.ts'
-import { onAbort, requestOf, unaryReply, type Plant } from './plant.ts'
+import { onCallAbort, requestOf, reshape, unaryReply, type Plant } from './plant.ts'
 
 export const changingAnswersParameters = z.strictObject({
   kind: z.literal('changing-answers'),
@@ -36,7 +36,8 @@ interface Story {
 
 const MAX_KEYS = 1_000_000
 
-export function changingAnswers(p: ChangingAnswersParameters, clock: Clock): ChangingAnswers {
+export function changingAnswers(parameters: ChangingAnswersParameters, clock: Clock): ChangingAnswers {
+  const p = { ...parameters }
   const stories = new Map<string, Story>()
   const factors = new Map<string, number>()
   let slowdown = 1
@@ -70,7 +71,7 @@ export function changingAnswers(p: ChangingAnswersParameters, clock: Clock): Cha
     const { key = call.id, changeClass = '' } = requestOf(call)
     const ms = p.serviceMs * slowdown * logNormal(clock, p.noise)
     return new Promise((resolve, reject) => {
-      const release = onAbort(call.signal, () => {
+      const release = onCallAbort(call, () => {
         cancel()
         wastedMs += ms
         reject(new FlyballError('cancelled'))
@@ -95,6 +96,7 @@ export function changingAnswers(p: ChangingAnswersParameters, clock: Clock): Cha
       // Exponential gaps have no memory: drawing the next change anew is exact.
       for (const story of stories.values()) if (story.changeClass === changeClass) story.nextMs = clock.monoMs() + gapMs(changeClass, story.random)
     },
+    reshape: (values) => reshape(p, values),
     setSlowdown: (factor) => void (slowdown = factor),
     setDown: (value) => void (down = value),
     get wastedMs() {

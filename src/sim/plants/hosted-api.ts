@@ -5,7 +5,7 @@ import type { Reply } from '../../core/reply.ts'
 import type { Clock } from '../../core/clock.ts'
 import { FlyballError } from '../../core/errors.ts'
 import { logNormal } from './batch-server.ts'
-import { onAbort, requestOf, unaryReply, type Plant } from './plant.ts'
+import { onCallAbort, requestOf, reshape, unaryReply, type Plant } from './plant.ts'
 
 export const hostedApiParameters = z.strictObject({
   kind: z.literal('hosted-api'),
@@ -39,7 +39,8 @@ export interface HostedApi extends Plant {
 
 const bucket = (perMinute: number, burstS: number): Bucket => ({ level: (perMinute / 60) * burstS, capacity: (perMinute / 60) * burstS, perMs: perMinute / 60_000 })
 
-export function hostedApi(p: HostedApiParameters, clock: Clock): HostedApi {
+export function hostedApi(parameters: HostedApiParameters, clock: Clock): HostedApi {
+  const p = { ...parameters }
   const buckets = { requests: bucket(p.requestsPerMinute, p.burstS), input: bucket(p.inputTokensPerMinute, p.burstS), output: bucket(p.outputTokensPerMinute, p.burstS) }
   let filledMs = clock.monoMs()
   let slowdown = 1
@@ -83,7 +84,7 @@ export function hostedApi(p: HostedApiParameters, clock: Clock): HostedApi {
     for (const name of ['requests', 'input', 'output'] as const) buckets[name].level -= wants[name]
     const ms = (p.ttftMs + p.tokenMs * outputTokens) * slowdown * logNormal(clock, p.tail)
     return new Promise((resolve, reject) => {
-      const release = onAbort(call.signal, () => {
+      const release = onCallAbort(call, () => {
         cancel()
         wastedMs += ms
         reject(new FlyballError('cancelled'))
@@ -105,6 +106,7 @@ export function hostedApi(p: HostedApiParameters, clock: Clock): HostedApi {
     models: [p.name],
     limits: { slots: 100_000, maxBatch: 1, batching: 'none' },
     run: (calls) => calls.map(serve),
+    reshape: (values) => reshape(p, values),
     setSlowdown: (factor) => void (slowdown = factor),
     setDown: (value) => void (down = value),
     setQuota(share) {

@@ -9,7 +9,7 @@ import type { Call } from '../../core/call.ts'
 import type { Cancel, Clock } from '../../core/clock.ts'
 import { FlyballError } from '../../core/errors.ts'
 import { CANONICAL, type Chunk, type Reply } from '../../core/reply.ts'
-import { onAbort, requestOf, type Plant } from './plant.ts'
+import { onCallAbort, requestOf, reshape, type Plant } from './plant.ts'
 
 export const llmServerParameters = z.strictObject({
   kind: z.literal('llm-server'),
@@ -56,7 +56,8 @@ export interface LlmServer extends Plant {
   readonly kvUsed: number
 }
 
-export function llmServer(p: LlmServerParameters, clock: Clock): LlmServer {
+export function llmServer(parameters: LlmServerParameters, clock: Clock): LlmServer {
+  const p = { ...parameters }
   const running: Sequence[] = []
   const waiting: Sequence[] = []
   let slowdown = 1
@@ -190,6 +191,7 @@ export function llmServer(p: LlmServerParameters, clock: Clock): LlmServer {
     inProcess: true,
     models: [p.name],
     limits: { slots: p.maxWaiting + p.maxSequences, maxBatch: 1, batching: 'internal' },
+    reshape: (values) => reshape(p, values),
     setSlowdown: (factor) => void (slowdown = factor),
     setDown(value) {
       down = value
@@ -230,7 +232,7 @@ export function llmServer(p: LlmServerParameters, clock: Clock): LlmServer {
     return new Promise((resolve, reject) => {
       const sequence: Sequence = { call, inputTokens, outputTokens: Math.max(1, outputTokens), prefillLeft: inputTokens, decoded: 0, untold: 0, started: false, done: false, wake: undefined, head: { resolve, reject }, failure: undefined }
       waiting.push(sequence)
-      const release = onAbort(call.signal, () => {
+      const release = onCallAbort(call, () => {
         abandon(sequence)
         reject(new FlyballError('cancelled'))
       })
