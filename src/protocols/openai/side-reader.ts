@@ -41,7 +41,8 @@ function streamReader(): SideReader {
 const FINISH = /"finish_reason"\s*:\s*"([^"\\]*)"/g
 
 function unaryFacts(operation: string, text: string): readonly Delta[] {
-  if (text.includes('"error"')) {
+  // An answer has one of these early on; what has neither may be an error that calls itself a success.
+  if (!text.includes('"choices"') && !text.includes('"data"')) {
     const error = readError(parseByteText(text))
     if (error) return [error]
   }

@@ -40,7 +40,7 @@ export function parseByteText(text: string): unknown {
 
 /**
  * The last object under `key` in a JSON text, without parsing the rest: bodies of embeddings are megabytes of numbers.
- * Undefined when there is none.
+ * For numbers only: its strings are not decoded. Undefined when there is none.
  */
 export function lastObjectUnder(text: string, key: string): unknown {
   const quoted = `"${key}"`
@@ -48,20 +48,26 @@ export function lastObjectUnder(text: string, key: string): unknown {
     const start = openingBrace(text, at + quoted.length)
     if (start === -1) continue
     const end = closingBrace(text, start)
-    return end === -1 ? undefined : parseByteText(text.slice(start, end + 1))
+    if (end === -1) return undefined
+    try {
+      return JSON.parse(text.slice(start, end + 1))
+    } catch {
+      return undefined
+    }
   }
   return undefined
 }
 
+const [TAB, LF, CR, SPACE, QUOTE, COLON, BACKSLASH, OPENING_BRACE, CLOSING_BRACE] = [9, 10, 13, 32, 34, 58, 92, 123, 125]
+
 /** Index of the `{` after `:`; -1 when something else follows. */
 function openingBrace(text: string, from: number): number {
-  let at = from
   let colon = false
-  for (; at < text.length; at++) {
-    const char = text[at]
-    if (char === ':' && !colon) colon = true
-    else if (char === '{') return colon ? at : -1
-    else if (char !== ' ' && char !== '\n' && char !== '\r' && char !== '\t') return -1
+  for (let at = from; at < text.length; at++) {
+    const char = text.charCodeAt(at)
+    if (char === COLON && !colon) colon = true
+    else if (char === OPENING_BRACE) return colon ? at : -1
+    else if (char !== SPACE && char !== LF && char !== CR && char !== TAB) return -1
   }
   return -1
 }
@@ -70,13 +76,13 @@ function closingBrace(text: string, start: number): number {
   let depth = 0
   let inString = false
   for (let at = start; at < text.length; at++) {
-    const char = text[at]
+    const char = text.charCodeAt(at)
     if (inString) {
-      if (char === '\\') at++
-      else if (char === '"') inString = false
-    } else if (char === '"') inString = true
-    else if (char === '{') depth++
-    else if (char === '}' && --depth === 0) return at
+      if (char === BACKSLASH) at++
+      else if (char === QUOTE) inString = false
+    } else if (char === QUOTE) inString = true
+    else if (char === OPENING_BRACE) depth++
+    else if (char === CLOSING_BRACE && --depth === 0) return at
   }
   return -1
 }
