@@ -110,7 +110,7 @@ def run(model, tokenizer, seed, steps, peak, label):
         tokens += ids.shape[0] * (ids.shape[1] - 1)
         value = float(loss.detach())
         average = value if average is None else 0.95 * average + 0.05 * value
-        if step % 50 == 0 or step == steps:
+        if step % 20 == 0 or step == steps:
             print(f"{label} step {step}/{steps} loss {average:.4f} tokens {tokens} seconds {time.time() - began:.0f}", flush=True)
         if step % 250 == 0 or step == steps:
             rows = [r for r in corpus.evaluation(seed=99) if r["kind"] == "sum"][:60]
@@ -145,7 +145,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--steps", type=int, default=2100)
-    parser.add_argument("--qat-steps", type=int, default=400)
+    parser.add_argument("--qat-steps", type=int, default=120)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
