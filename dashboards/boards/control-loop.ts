@@ -7,7 +7,6 @@ import type { Declared } from '../declared.ts'
 import { knobPanel } from '../knob-panel.ts'
 import { stat, table, timeline, timeseries, type Panel } from '../panels.ts'
 import { avg, BACKEND_SCOPE, max, raw, sum, topk, type Expr, type PromQl } from '../promql.ts'
-import { grafanaUnit } from '../units.ts'
 
 /** The more serious, the higher: over several instances the worst is shown. */
 const MODE_RANK = { learn: 0, active: 1, hold: 2, fallback: 3 } as const
@@ -69,7 +68,7 @@ function loopsTable(q: PromQl): Panel {
   const rows = ['controller', 'scope', 'instance'] as const
   return table({
     title: 'Loops', unit: 'none', noValue: NO_LOOPS, height: 8, rows: [...rows],
-    description: 'Each loop: its mode and since when, what it sees and where it wants that to be, in its signal’s unit, and why its latest evaluation went as it did.',
+    description: 'Each loop: its mode and since when, what it sees and where it wants that to be (times in ms, shares from 0 to 1), and why its latest evaluation went as it did.',
     columns: [
       { title: 'Mode', query: worstMode(q, rows), mappings: MODE_STATES },
       { title: 'In it since', query: raw(`${max(q.live(SELF.loopModeSince, SCOPED), rows).text} * 1000`, rows), unit: 'dateTimeFromNow' },
@@ -89,8 +88,8 @@ function seenPanel(q: PromQl, controller: Controller, declared: Declared): Panel
   const where = { controller: controller.name, ...SCOPED }
   return timeseries({
     title: `${controller.name}: sees, wants, expects`,
-    description: `${controller.doc} It watches ${read?.signal ?? 'its signal'}${signal ? `: ${signal.doc}` : '.'}`,
-    unit: grafanaUnit(signal?.unit ?? '1'),
+    description: `${controller.doc} It decides on ${read?.signal ?? 'its signal'}${signal ? `: ${signal.doc}` : '.'} Times in ms, shares from 0 to 1; mean over the chosen instances.`,
+    unit: 'none',
     queries: [
       { expr: avg(q.live(SELF.loopObserved, where), ['scope']), legend: 'sees {{scope}}' },
       { expr: avg(q.live(SELF.loopTarget, where), ['scope']), legend: 'wants {{scope}}', style: 'target' },

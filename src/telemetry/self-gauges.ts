@@ -12,6 +12,8 @@ import { ARMS, SELF_INSTRUMENTS } from './self-instruments.ts'
 /** Which arm a call ended in is looked up at most this often, ms: a walk over all knobs is too much per call. */
 const ARM_LOOK_MS = 100
 
+/** How controllers call the number that they watch: `observedMs`, `atMs`, `p95Ms`, `staleUpper`. */
+const OBSERVED_NUMBER = /^(observed|at|p\d+|stale)([A-Z]|$)/
 /** How controllers call the number that they steer to. */
 const TARGET_NUMBER = /^(target|budget)([A-Z]|$)/
 
@@ -113,7 +115,10 @@ function collectLoops(collect: Collect, governor: Governor): () => void {
     views((view, labels) => {
       const controller = governor.loop.controllers.find((one) => one.name === view.controller)
       const reading = controller && view.readings[controller.primary]
-      if (reading?.status === 'fresh' && reading.value !== undefined) report(reading.value, labels)
+      if (reading?.status !== 'fresh') return
+      // A controller that works something out of its readings says so by name; else it is the reading itself.
+      const value = Object.entries(view.why.numbers).find(([name]) => OBSERVED_NUMBER.test(name))?.[1] ?? reading.value
+      if (value !== undefined && Number.isFinite(value)) report(value, labels)
     }))
   collect(SELF_INSTRUMENTS.loopTarget, (report) =>
     views((view, labels) => {

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { stringify } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { findNeed } from '../support/needs.ts'
 
 export interface Series {
@@ -38,8 +38,7 @@ export const checkRules = (...files: string[]): Outcome => promtool(['check', 'r
 export function runCase(rules: string, test: RuleCase): Outcome {
   const folder = mkdtempSync(join(tmpdir(), 'flyball-promtool-'))
   try {
-    // Rules are evaluated as often as the case has samples: days at every 30 s would take minutes.
-    writeFileSync(join(folder, 'rules.yaml'), rules.replace(/^( +interval: ).*$/gm, `$1${test.interval}`))
+    writeFileSync(join(folder, 'rules.yaml'), rulesFor(rules, test))
     const labels = (more: Readonly<Record<string, string>>): string =>
       Object.entries({ alertname: test.alert, alertstate: 'firing', severity: test.severity, ...more }).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(',')
     const document = {
@@ -64,4 +63,18 @@ export function runCase(rules: string, test: RuleCase): Outcome {
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+interface Rule {
+  readonly alert?: string
+  readonly record?: string
+  readonly expr: string
+}
+
+/** The alert and what it is made of, evaluated as often as the case has samples: all rules over days would take minutes. */
+function rulesFor(rules: string, { alert, interval }: RuleCase): string {
+  const { groups } = parse(rules) as { groups: { name: string; interval: string; rules: Rule[] }[] }
+  const mine = groups.flatMap((group) => group.rules).filter((rule) => rule.alert === alert)
+  const wanted = (rule: Rule): boolean => mine.includes(rule) || (rule.record !== undefined && mine.some(({ expr }) => expr.includes(`${rule.record}{`)))
+  return stringify({ groups: groups.map((group) => ({ ...group, interval, rules: group.rules.filter(wanted) })).filter((group) => group.rules.length > 0) }, { lineWidth: 0, aliasDuplicateObjects: false })
 }
