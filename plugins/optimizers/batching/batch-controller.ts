@@ -25,6 +25,9 @@ const STEP = 1.5
 /** A join that saves less than this share of a lone call is not worth a delay. */
 const REAL_SAVING = 0.25
 
+/** Sums of floating-point numbers differ in their last digits when every duration is scaled; decisions must not. */
+const ROUNDING = 1e-9
+
 /** Longest that one run may take, ms: a call waits for up to 1/S of a run of those before it, then runs itself. */
 function runBudgetMs(slo: ControllerInput['slo'], slots: number): number {
   const whole = slo?.e2eMs ?? slo?.ttftMs
@@ -39,7 +42,7 @@ function largestWithin(curve: CurveView, workPerCall: number, budgetMs: number, 
   let high = Math.max(1, cap)
   while (low < high) {
     const middle = Math.ceil((low + high) / 2)
-    if (curve.p95(middle * workPerCall) <= budgetMs) low = middle
+    if (curve.p95(middle * workPerCall) <= budgetMs * (1 + ROUNDING)) low = middle
     else high = middle - 1
   }
   return low
@@ -76,8 +79,10 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   const budgetMs = runBudgetMs(input.slo, slots)
   const envelope = facts['maxBatchWork'] === undefined ? hardCap : Math.max(1, Math.floor(facts['maxBatchWork'] / workPerCall))
   const cap = Math.min(hardCap, envelope)
-  const allowed = largestWithin(view, workPerCall, budgetMs, cap)
   const current = Math.min(sizeKnob.value, cap)
+  // When even a call alone takes too long, smaller batches cannot help: they would only finish fewer calls.
+  const feasible = view.lone(workPerCall) <= budgetMs
+  const allowed = feasible ? largestWithin(view, workPerCall, budgetMs, cap) : current
   const best = bestSeen(view, workPerCall, Math.min(cap, allowed))
   const currentPerMs = current / view.p50(current * workPerCall)
   const numbers = { workPerCall, meanSize, allowed, best: best.size, p95Ms: view.p95(current * workPerCall), ...(Number.isFinite(budgetMs) ? { budgetMs } : {}), slowdown: curve.speed }
@@ -90,7 +95,8 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   } else if (allowed < current * (1 - DEAD_BAND)) {
     to = allowed
     why = { reason: 'slo_exceeded', numbers }
-  } else if (best.size < current && currentPerMs < best.perMs * CLIFF) {
+  } else if (best.size < current && currentPerMs < best.perMs * CLIFF && current * workPerCall <= view.seenWork) {
+    // Only what was measured counts: a size that nobody filled yet is not past a cliff.
     to = best.size
     why = { reason: 'curve_changed', numbers: { ...numbers, perS: currentPerMs * 1_000, bestPerS: best.perMs * 1_000 } }
   } else if (meanSize < FULL * current) {

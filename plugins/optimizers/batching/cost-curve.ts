@@ -119,7 +119,7 @@ export function isotonic(values: readonly number[], weights: readonly number[]):
 
 /**
  * Time at `work`, at reference speed. Between points linear; below the first it is the first's (an upper bound); above the
- * last in proportion (an upper bound as long as larger batches are not less efficient). Empty: NaN.
+ * last see `beyond`. Empty: NaN.
  */
 function at(points: readonly CurvePoint[], work: number, which: 'p50' | 'p95'): number {
   const first = points[0]
@@ -131,8 +131,23 @@ function at(points: readonly CurvePoint[], work: number, which: 'p50' | 'p95'): 
     const low = points[i - 1] as CurvePoint
     return low[which] + ((high[which] - low[which]) * (work - low.work)) / (high.work - low.work)
   }
+  return beyond(points, work, which)
+}
+
+/** How far past the largest size seen the learned slope is believed. */
+const TRUST = 1.5
+
+/**
+ * A step past the largest size seen, along the slope of what was seen: taking it for proportional would call a batch of
+ * mostly fixed cost too slow, and it would never be tried. Further out proportional after all: cliffs lie there.
+ */
+function beyond(points: readonly CurvePoint[], work: number, which: 'p50' | 'p95'): number {
+  const first = points[0] as CurvePoint
   const last = points.at(-1) as CurvePoint
-  return (last[which] * work) / last.work
+  if (points.length < 2) return (last[which] * work) / last.work
+  const slope = Math.max(0, (last[which] - first[which]) / (last.work - first.work))
+  const trusted = Math.min(work, last.work * TRUST)
+  return ((last[which] + slope * (trusted - last.work)) * work) / trusted
 }
 
 /** Between proportional (no fixed cost) and flat (nothing but fixed cost). */

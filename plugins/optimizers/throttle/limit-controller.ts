@@ -6,14 +6,13 @@
 import type { Controller, ControllerInput, Decision, Reading, SloClass, Why } from '../../../src/index.ts'
 import { quantile } from '../../../src/index.ts'
 import { knobs } from './declares.ts'
-import { mean, median, relation } from './sample-stats.ts'
+import { logSlope, mean, median } from './sample-stats.ts'
 
 export interface LimitState {
-  /** Of the open window: ms per unit of work, service ms, ms to first token, work. */
+  /** Of the open window: ms per unit of work, service ms, ms to first token. */
   readonly unitMs: readonly number[]
   readonly serviceMs: readonly number[]
   readonly ttftMs: readonly number[]
-  readonly work: number
   readonly inFlight: readonly number[]
   readonly sinceMs: number | null
   /** Service times of the last calls, for the round trip. */
@@ -22,8 +21,10 @@ export interface LimitState {
   readonly lastRejectCutMs: number | null
   /** Windows in a row that grew. */
   readonly growing: number
+  /** Windows since the last move, without a target. */
+  readonly held: number
   /** Without a target: closed windows, oldest first, and the lowest median ms per unit of work. */
-  readonly history: readonly { readonly inFlight: number; readonly perMs: number }[]
+  readonly history: readonly { readonly inFlight: number; readonly unitMs: number }[]
   readonly baselineMs: number | null
 }
 
@@ -31,7 +32,7 @@ export interface LimitState {
 const MIN_SAMPLES = 20
 const MAX_SAMPLES = 400
 const RECENT = 32
-const HISTORY = 16
+const HISTORY = 6
 /** Aim this far inside the target: a quantile is an estimate. */
 const AIM = 0.97
 /** Of whole-call targets the queue needs a share too. */
@@ -48,10 +49,21 @@ const FAR_GROWTH = 0.25
 /** Without a target: latency per unit of work may reach this multiple of the uncongested one. Absolute: it does not drift. */
 const MAX_SLOWDOWN = 4
 /** More in flight must bring at least this share of its own growth in throughput. */
-const WORTH_ELASTICITY = 0.3
-const PROBE = 1.03
+const WORTH = 0.3
+/** So much variation of ln(in flight) it takes to tell a slope at all, and to be plain about it. */
+const LEAST_SPREAD = 0.03
+const PLAIN_SPREAD = 0.25
+/** ln of a change in latency that more or fewer in flight do not explain. */
+const JUMP = 0.4
+const PROBE = 1.1
+/** Windows that nothing moved before a probe: each costs a little and may be wrong. */
+const PROBE_AFTER = 20
+/** Latency that grows this nearly in proportion to what is in flight: throughput is flat. Beyond the second it falls. */
+const FLAT = 0.9
+const LOSING = 1.15
+const BACK = 0.93
 
-const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], work: 0, inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, growing: 0, history: [], baselineMs: null }
+const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, growing: 0, held: 0, history: [], baselineMs: null }
 
 /** A number that a clock or a counter could have given. */
 const sane = (value: number): boolean => Number.isFinite(value) && value > 0 && value < 1e12
@@ -71,14 +83,14 @@ function take(state: LimitState, input: ControllerInput): LimitState {
     unitMs: latest([...state.unitMs, ...unit.map(({ y }) => y)], MAX_SAMPLES),
     serviceMs: latest([...state.serviceMs, ...service.filter(({ y, atMs }) => counts(atMs, y)).map(({ y }) => y)], MAX_SAMPLES),
     ttftMs: latest([...state.ttftMs, ...ttft.map(({ y }) => y)], MAX_SAMPLES),
-    work: state.work + unit.reduce((sum, { x }) => sum + x, 0),
     inFlight: latest([...state.inFlight, ...inFlight.map(({ y }) => y)], MAX_SAMPLES),
     sinceMs: state.sinceMs ?? nowMs,
     recentMs: latest([...state.recentMs, ...service.map(({ y }) => y)], RECENT),
   }
 }
 
-const fresh = (state: LimitState, more: Partial<LimitState> = {}): LimitState => ({ ...state, unitMs: [], serviceMs: [], ttftMs: [], work: 0, inFlight: [], sinceMs: null, ...more })
+/** The window closes; the next one begins now. */
+const fresh = (state: LimitState, nowMs: number, more: Partial<LimitState> = {}): LimitState => ({ ...state, unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: nowMs, ...more })
 
 /** Room left under the tightest of the targets, as a share of it; undefined without targets, NaN without enough samples. */
 function headroom(state: LimitState, slo: SloClass | undefined): { h: number; atMs: number; targetMs: number } | undefined {
@@ -104,15 +116,16 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   const limit = view.value
   const hard = Math.max(1, (facts['slots'] ?? Number.POSITIVE_INFINITY) * Math.max(1, facts['maxBatch'] ?? 1))
   const peak = state.inFlight.length === 0 ? 0 : Math.max(...state.inFlight)
-  const used = peak >= USED * Math.min(limit, hard)
+  // The lane counts whole calls.
+  const used = peak >= USED * Math.min(Math.floor(limit), hard)
   // A limit far above what is in flight protects nothing: cuts start from what is.
   const inUse = Math.min(limit, Math.max(1, peak || limit))
   const base = { limit, peak }
 
   const turn = (to: number, why: Why, more: Partial<LimitState> = {}, extra: { predicted?: number; probe?: boolean } = {}): Decision<LimitState> => {
     const bounded = Math.min(to, hard)
-    if (Math.abs(bounded - limit) < 1e-9 || (to > limit && limit >= hard)) return { state: fresh(state, { growing: 0 }), moves: [], why: { reason: 'steady', numbers: why.numbers } }
-    return { state: fresh(state, { lastMoveMs: nowMs, growing: to > limit ? state.growing + 1 : 0, ...more }), moves: [{ knob: knobs.limit.name, to: bounded }], why, ...extra }
+    if (Math.abs(bounded - limit) < 1e-9 || (to > limit && limit >= hard)) return { state: fresh(state, nowMs, { growing: 0 }), moves: [], why: { reason: 'steady', numbers: why.numbers } }
+    return { state: fresh(state, nowMs, { lastMoveMs: nowMs, growing: to > limit ? state.growing + 1 : 0, ...more }), moves: [{ knob: knobs.limit.name, to: bounded }], why, ...extra }
   }
 
   const rejected = cutForRejects(state, input)
@@ -124,13 +137,13 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   if (state.unitMs.length < MIN_SAMPLES || waited < roundTripMs) return { state, moves: [], why: { reason: 'learning', numbers: window } }
 
   const room = headroom(state, input.slo)
-  if (room === undefined) return byThroughput(state, input, { limit, hard, used, inUse, waited, window, turn })
+  if (room === undefined) return byThroughput(state, input, { limit, hard, used, inUse, window, turn })
   const { h, atMs, targetMs } = room
   if (Number.isNaN(h)) return { state, moves: [], why: { reason: 'learning', numbers: window } }
   const numbers = { ...window, headroom: h, atMs, targetMs }
   if (h < -DEAD_BAND) return turn(inUse * Math.max(DEEPEST_CUT, 1 + h), { reason: 'slo_exceeded', numbers }, {}, { predicted: AIM * targetMs })
-  if (h <= DEAD_BAND) return { state: fresh(state, { growing: 0 }), moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
-  if (!used) return { state: fresh(state, { growing: 0 }), moves: [], why: { reason: 'app_limited', numbers }, predicted: atMs }
+  if (h <= DEAD_BAND) return { state: fresh(state, nowMs, { growing: 0 }), moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
+  if (!used) return { state: fresh(state, nowMs, { growing: 0 }), moves: [], why: { reason: 'app_limited', numbers }, predicted: atMs }
   const far = state.growing >= 3 && h > FAR_HEADROOM
   const factor = 1 + Math.min(far ? FAR_GROWTH : GROWTH, h / 2)
   return turn(Math.max(limit * factor, limit + Math.min(knobs.limit.minStep, h)), { reason: 'slo_headroom', numbers }, {}, { predicted: atMs * Math.min(factor, targetMs / atMs) })
@@ -151,33 +164,49 @@ interface Window {
   readonly hard: number
   readonly used: boolean
   readonly inUse: number
-  readonly waited: number
   readonly window: Readonly<Record<string, number>>
   readonly turn: (to: number, why: Why, more?: Partial<LimitState>, extra?: { predicted?: number; probe?: boolean }) => Decision<LimitState>
 }
 
-/** No latency target: as many as still bring more done. */
+/**
+ * No latency target: as many as still bring more done. Throughput is in flight over latency, so what tells is how latency
+ * answers to more in flight: not at all below the knee, in proportion past it, more than that when work is thrown away.
+ */
 function byThroughput(state: LimitState, input: ControllerInput, w: Window): Decision<LimitState> {
+  const { nowMs } = input
   const unitMs = median(state.unitMs)
   const inFlight = state.inFlight.length === 0 ? w.inUse : mean(state.inFlight)
-  const perMs = w.waited > 0 ? state.work / w.waited : 0
-  // One or two at a time is as uncongested as it gets: there the baseline is learned afresh, so that a backend that became
-  // slower for good is not strangled for ever.
-  const baselineMs = inFlight <= 2 || state.baselineMs === null ? unitMs : Math.min(state.baselineMs, unitMs)
-  const history = latest([...state.history, { inFlight, perMs }], HISTORY)
+  const last = state.history.at(-1)
+  // Latency that jumps although about as much is in flight: another backend, as far as the old windows go.
+  const jumped = last !== undefined && Math.abs(Math.log(unitMs / last.unitMs)) > JUMP + 2 * Math.abs(Math.log(inFlight / last.inFlight))
+  const history = jumped ? [{ inFlight, unitMs }] : latest([...state.history, { inFlight, unitMs }], HISTORY)
+  const { slope, spread } = logSlope(history.map((one) => one.inFlight), history.map((one) => one.unitMs))
+  const told = history.length >= 4 && spread > LEAST_SPREAD
+  // One or two at a time is as uncongested as it gets. And where fewer in flight do not make it faster, it is not congested
+  // either: the backend has become slower, and must not be strangled for it.
+  const uncongested = inFlight <= 2 || (told && slope < 0.1 && spread > PLAIN_SPREAD)
+  const baselineMs = state.baselineMs === null || uncongested ? unitMs : Math.min(state.baselineMs, unitMs)
   const slowdown = unitMs / baselineMs
-  const { r, elasticity } = relation(history.map((one) => one.inFlight), history.map((one) => one.perMs))
-  const numbers = { ...w.window, unitMs, baselineMs, slowdown, correlation: r, elasticity }
+  const numbers = { ...w.window, unitMs, baselineMs, slowdown, slope: told ? slope : 0, spread }
   const keep = { history, baselineMs }
+  const stay = (reason: 'app_limited' | 'steady'): Decision<LimitState> => ({ state: fresh(state, nowMs, { ...keep, growing: 0, held: state.held + 1 }), moves: [], why: { reason, numbers } })
   if (slowdown > MAX_SLOWDOWN * (1 + DEAD_BAND)) return w.turn(w.inUse * Math.max(DEEPEST_CUT, MAX_SLOWDOWN / slowdown), { reason: 'slo_exceeded', numbers }, keep, { predicted: baselineMs * MAX_SLOWDOWN })
-  const steady = (reason: 'app_limited' | 'steady'): Decision<LimitState> => ({ state: fresh(state, { ...keep, growing: 0 }), moves: [], why: { reason, numbers } })
-  if (!w.used) return steady('app_limited')
-  if (r < -0.3 && elasticity < 0) return w.turn(w.inUse * 0.9, { reason: 'demand_above_limit', numbers }, keep)
-  if (slowdown >= MAX_SLOWDOWN) return steady('steady')
-  if (history.length < 4 || (r > 0.3 && elasticity > WORTH_ELASTICITY)) return w.turn(Math.max(w.limit * (1 + GROWTH), w.limit + knobs.limit.minStep), { reason: 'work_conserving', numbers }, keep)
-  // Nothing has varied for a while: nothing can be concluded either. A small step says which way is up.
-  if (r === 0 && input.mayProbe && history.length === HISTORY && slowdown < MAX_SLOWDOWN / 2) return w.turn(w.limit * PROBE, { reason: 'probe', numbers }, { ...keep, history: history.slice(-4) }, { probe: true })
-  return steady('steady')
+  if (!w.used) return stay('app_limited')
+  // Past the knee: more in flight only makes everybody wait, or even loses work. Fewer cost nothing.
+  if (told && slope > FLAT && inFlight > 2) return w.turn(w.inUse * (slope > LOSING ? 0.9 : BACK), { reason: 'utilisation_high', numbers }, { ...keep, held: 0 })
+  if (slowdown >= MAX_SLOWDOWN) return stay('steady')
+  if (!told && history.length < HISTORY) {
+    // Not known yet which way is up: below the first multiple of the uncongested latency, up.
+    return slowdown < 1.5 ? grow(w, numbers, keep) : stay('steady')
+  }
+  if (told && 1 - slope > WORTH) return grow(w, numbers, keep)
+  // Nothing has varied for a while, so nothing can be concluded. A small step says which way is up.
+  if (told || !input.mayProbe || state.held < PROBE_AFTER) return stay('steady')
+  return w.turn(w.limit * PROBE, { reason: 'probe', numbers }, { ...keep, history: history.slice(-3), held: 0 }, { probe: true })
+}
+
+function grow(w: Window, numbers: Readonly<Record<string, number>>, keep: Partial<LimitState>): Decision<LimitState> {
+  return w.turn(Math.max(w.limit * (1 + GROWTH), w.limit + knobs.limit.minStep), { reason: 'work_conserving', numbers }, keep)
 }
 
 /** A state from an earlier process: only what is worth keeping, if it fits. */

@@ -4,21 +4,17 @@ import { quantile } from '../../../src/index.ts'
 export const median = (values: readonly number[]): number => quantile([...values], 0.5)
 export const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length
 
-/** Pearson's r of two equally long lists, and the elasticity d ln y / d ln x of the line through them; zeros when x or y does not vary. */
-export function relation(xs: readonly number[], ys: readonly number[]): { r: number; elasticity: number } {
-  const mx = mean(xs)
-  const my = mean(ys)
+/** Slope d ln y / d ln x of the least-squares line, and the spread of ln x (standard deviation) that it rests on. */
+export function logSlope(xs: readonly number[], ys: readonly number[]): { slope: number; spread: number } {
+  const lx = xs.map(Math.log)
+  const ly = ys.map(Math.log)
+  const mx = mean(lx)
+  const my = mean(ly)
   let xy = 0
   let xx = 0
-  let yy = 0
-  xs.forEach((x, i) => {
-    const dx = x - mx
-    const dy = (ys[i] as number) - my
-    xy += dx * dy
-    xx += dx * dx
-    yy += dy * dy
+  lx.forEach((x, i) => {
+    xy += (x - mx) * ((ly[i] as number) - my)
+    xx += (x - mx) ** 2
   })
-  // Less than a hundredth of variation is rounding, not an experiment.
-  if (!(xx > (0.01 * mx) ** 2 * xs.length) || !(yy > 0) || !(my > 0)) return { r: 0, elasticity: 0 }
-  return { r: xy / Math.sqrt(xx * yy), elasticity: ((xy / xx) * mx) / my }
+  return { slope: xx > 0 ? xy / xx : 0, spread: Math.sqrt(xx / lx.length) }
 }

@@ -75,11 +75,32 @@ describe('batch controller', () => {
     expect(run.size()).toBeGreaterThanOrEqual(before * 0.9)
   })
 
-  it('comes back from the smallest size, even when nothing can meet the target for a while', () => {
+  it('does not shrink where shrinking cannot help: when even one call alone takes too long', () => {
     const run = drive({ t: affine, slo: e2e(200) }).windows(10, (work) => 50 * affine(work))
-    expect(run.size()).toBe(1)
+    expect(run.size()).toBeGreaterThanOrEqual(knobs.maxBatch.default)
     run.windows(40)
     expect(run.size()).toBeGreaterThanOrEqual(28)
+  })
+
+  it('comes back from the smallest size', () => {
+    const run = drive({ t: affine, slo: e2e(200) })
+    run.registry.move(knobs.maxBatch.name, { backend: 'b' }, 4)
+    run.registry.move(knobs.maxBatch.name, { backend: 'b' }, 1)
+    run.windows(60)
+    expect(run.size()).toBeGreaterThanOrEqual(28)
+  })
+
+  it('does not take a size that was never filled for one past a cliff', () => {
+    const run = drive({ t: affine, slo: e2e(10_000), demand: 1 }).windows(20)
+    expect(run.size()).toBe(knobs.maxBatch.default)
+  })
+
+  it('keeps its size when a busy machine delays every run alike', () => {
+    // The delay is not the batch's: half the size would take as long.
+    const run = drive({ t: affine, slo: e2e(400) }).windows(30)
+    const before = run.size()
+    run.windows(10, (work) => 250 + affine(work))
+    expect(run.size()).toBeGreaterThanOrEqual(before / 2)
   })
 
   it('steps back from a cliff', () => {
