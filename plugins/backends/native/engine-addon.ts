@@ -30,6 +30,7 @@ export interface AddonSpec {
   readonly kvBytes: number
   /** 0: 32-bit floats, 1: bfloat16, 2: half as llama.cpp. */
   readonly kvType: 0 | 1 | 2
+  readonly expand: boolean
   readonly maxSequences: number
   readonly tokensPerStep: number
   readonly tokenOffsets: Uint32Array
@@ -86,6 +87,8 @@ export interface AddonProbes {
   quantizeRow(isa: string, x: Float32Array): Float32Array
   rmsNorm(isa: string, x: Float32Array, weight: Float32Array, eps: number): Float32Array
   siluMul(isa: string, gate: Float32Array, up: Float32Array): Float32Array
+  /** Bytes read and 8-bit operations done per second by all threads; 0 where there is no such instruction. */
+  limits(isa: string, threads: number, megabytes: number, rounds: number): Float64Array
   attend(isa: string, kvType: 0 | 1 | 2, headDim: number, k: Float32Array, v: Float32Array, q: Float32Array, qpos: Int32Array, window: number, sinks: number, pageOrder: Int32Array): Float32Array
 }
 

@@ -36,6 +36,8 @@ export interface CpuEngineOptions {
    * quantised, bfloat16 where they are.
    */
   readonly kvPrecision?: KvPrecision
+  /** Turn all matrices into 32-bit floats on loading, to compare a quantised model with itself. Default false. */
+  readonly expandWeights?: boolean
   /** How long a thread that waits for the others spins before it sleeps. Default 30 µs. */
   readonly spinMicros?: number
   /** The file's header, where it has been read already. */
@@ -107,6 +109,7 @@ export class CpuEngine implements NativeEngine {
           spinMicros: options.spinMicros ?? DEFAULT_SPIN_MICROS,
           kvBytes: options.kvBudgetBytes ?? defaultBudget(config.contextLength * bytesPerToken),
           kvType: KV_TYPE[precision],
+          expand: options.expandWeights ?? false,
           maxSequences: options.maxSequences ?? DEFAULT_MAX_SEQUENCES,
           tokensPerStep: options.tokensPerStep ?? DEFAULT_TOKENS_PER_STEP,
         },

@@ -29,6 +29,7 @@ struct Spec {
   int threads = 1, spinMicros = 30;
   double kvBytes = 0;
   KvType kvType = kKvBF16;
+  bool expand = false;
 };
 
 // What lives together: the order of members is the order of construction.
@@ -126,6 +127,7 @@ Spec readSpec(const Napi::Object& from) {
   spec.spinMicros = integer(from, "spinMicros", 0, 100000);
   spec.kvBytes = number(from, "kvBytes");
   spec.kvType = static_cast<KvType>(integer(from, "kvType", 0, 2));
+  spec.expand = from.Get("expand").ToBoolean();
   spec.limits = {integer(from, "maxSequences", 1, 65536), integer(from, "tokensPerStep", 1, 65536)};
   const auto offsets = typed<Napi::Uint32Array>(from, "tokenOffsets", napi_uint32_array);
   const auto bytes = typed<Napi::Uint8Array>(from, "tokenBytes", napi_uint8_array);
@@ -315,7 +317,7 @@ class Loading final : public Napi::AsyncWorker {
     try {
       core_->kernels = &chooseKernels(spec_.isa);
       core_->pool = std::make_unique<ThreadPool>(spec_.threads > 0 ? spec_.threads : physicalCores(), spec_.spinMicros);
-      core_->model = loadModel(spec_.path, spec_.config, spec_.refs, *core_->pool);
+      core_->model = loadModel(spec_.path, spec_.config, spec_.refs, *core_->pool, spec_.expand);
       const size_t pageBytes = CpuDevice::pageBytesFor(spec_.config, spec_.kvType);
       const double pages = spec_.kvBytes / static_cast<double>(pageBytes);
       if (!(pages >= 1)) throw std::runtime_error("the key-value budget is smaller than one page of " + std::to_string(pageBytes) + " bytes");

@@ -1,5 +1,7 @@
 #include "addon_kernels.h"
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -182,6 +184,45 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
   return floats(info.Env(), o.data(), o.size());
 }
 
+// limits(isa, threads, megabytes, rounds) -> [bytes read per second, 8-bit operations per second (0: no instruction)]
+// The best of a few tries, all threads together.
+Napi::Value limits(const Napi::CallbackInfo& info) {
+  struct Work {
+    const Kernels& kernels;
+    Region memory;
+    size_t each;
+    int64_t rounds;
+    bool compute;
+    std::atomic<uint64_t> sink{0};
+    std::atomic<uint64_t> operations{0};
+  };
+  ThreadPool pool(std::max(1, std::min(256, whole(info, 1))));
+  const size_t each = static_cast<size_t>(std::max(1, std::min(8192, whole(info, 2)))) * (1u << 20) / static_cast<size_t>(pool.size()) / 4096 * 4096;
+  Work work{kernelsOf(info), Region(each * static_cast<size_t>(pool.size())), each, whole(info, 3), false, {}, {}};
+  memset(work.memory.data(), 1, work.memory.size());
+  const auto run = [&] {
+    const auto start = std::chrono::steady_clock::now();
+    pool.run(
+        [](void* context, int thread) {
+          Work& w = *static_cast<Work*>(context);
+          if (w.compute) w.operations += static_cast<uint64_t>(w.kernels.int8Peak(w.rounds));
+          else w.sink += w.kernels.readAll(w.memory.data() + static_cast<size_t>(thread) * w.each, w.each);
+        },
+        &work);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  auto out = Napi::Float64Array::New(info.Env(), 2);
+  out[0] = out[1] = 0;
+  for (int i = 0; i < 5; i++) out[0] = std::max(static_cast<double>(out[0]), static_cast<double>(work.memory.size()) / run());
+  work.compute = work.kernels.int8Peak != nullptr;
+  for (int i = 0; i < 5 && work.compute; i++) {
+    work.operations = 0;
+    const double seconds = run();
+    out[1] = std::max(static_cast<double>(out[1]), static_cast<double>(work.operations.load()) / seconds);
+  }
+  return out;
+}
+
 }  // namespace
 
 void defineKernelProbes(Napi::Env env, Napi::Object exports) {
@@ -192,6 +233,7 @@ void defineKernelProbes(Napi::Env env, Napi::Object exports) {
   probes.Set("rmsNorm", Napi::Function::New(env, rmsNorm));
   probes.Set("siluMul", Napi::Function::New(env, siluMul));
   probes.Set("attend", Napi::Function::New(env, attend));
+  probes.Set("limits", Napi::Function::New(env, limits));
   exports.Set("probes", probes);
 }
 

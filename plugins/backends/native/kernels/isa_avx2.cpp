@@ -336,8 +336,20 @@ void attend(const AttendArgs* a) {
   }
 }
 
+uint64_t readAll(const uint8_t* from, size_t bytes) {
+  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+  for (size_t i = 0; i < bytes; i += 128) {
+    a = _mm256_xor_si256(a, _mm256_load_si256((const __m256i*)(from + i)));
+    b = _mm256_xor_si256(b, _mm256_load_si256((const __m256i*)(from + i + 32)));
+    c = _mm256_xor_si256(c, _mm256_load_si256((const __m256i*)(from + i + 64)));
+    d = _mm256_xor_si256(d, _mm256_load_si256((const __m256i*)(from + i + 96)));
+  }
+  a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+  return (uint64_t)(_mm256_extract_epi64(a, 0) ^ _mm256_extract_epi64(a, 1) ^ _mm256_extract_epi64(a, 2) ^ _mm256_extract_epi64(a, 3));
+}
+
 }  // namespace
 
-extern const Kernels kAvx2Kernels = {"avx2", gemm, quantizeRow, rmsNorm, siluMul, attend};
+extern const Kernels kAvx2Kernels = {"avx2", gemm, quantizeRow, rmsNorm, siluMul, attend, readAll, nullptr};
 
 }  // namespace flyball

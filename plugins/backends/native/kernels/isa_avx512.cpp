@@ -66,6 +66,30 @@ void avx512Attend(const AttendArgs* a) {
   else attendRows<kModeBF16AsF32>(*a);
 }
 
-extern const Kernels kAvx512Kernels = {"avx512vnni", avx512Gemm, avx512QuantizeRow, avx512RmsNorm, avx512SiluMul, avx512Attend};
+uint64_t avx512ReadAll(const uint8_t* from, size_t bytes) {
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+  for (size_t i = 0; i < bytes; i += 256) {
+    a = _mm512_xor_si512(a, _mm512_load_si512(from + i));
+    b = _mm512_xor_si512(b, _mm512_load_si512(from + i + 64));
+    c = _mm512_xor_si512(c, _mm512_load_si512(from + i + 128));
+    d = _mm512_xor_si512(d, _mm512_load_si512(from + i + 192));
+  }
+  return (uint64_t)_mm512_reduce_add_epi64(_mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d)));
+}
+
+// Twelve independent chains hide the instruction's latency.
+double avx512Int8Peak(int64_t rounds) {
+  __m512i acc[12];
+  const __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(5);
+  for (int i = 0; i < 12; i++) acc[i] = _mm512_set1_epi32(i);
+  for (int64_t round = 0; round < rounds; round++) {
+    UNROLL for (int i = 0; i < 12; i++) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(acc[i]) : "v"(x), "v"(y));
+  }
+  volatile int32_t sink = 0;
+  for (int i = 0; i < 12; i++) sink = sink + _mm512_reduce_add_epi32(acc[i]);
+  return (double)rounds * 12 * 128;
+}
+
+extern const Kernels kAvx512Kernels = {"avx512vnni", avx512Gemm, avx512QuantizeRow, avx512RmsNorm, avx512SiluMul, avx512Attend, avx512ReadAll, avx512Int8Peak};
 
 }  // namespace flyball

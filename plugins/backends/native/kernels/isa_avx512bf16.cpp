@@ -12,6 +12,6 @@ void attend(const AttendArgs* a) {
 
 }  // namespace
 
-extern const Kernels kAvx512Bf16Kernels = {"avx512bf16", avx512Gemm, avx512QuantizeRow, avx512RmsNorm, avx512SiluMul, attend};
+extern const Kernels kAvx512Bf16Kernels = {"avx512bf16", avx512Gemm, avx512QuantizeRow, avx512RmsNorm, avx512SiluMul, attend, avx512ReadAll, avx512Int8Peak};
 
 }  // namespace flyball

@@ -80,6 +80,10 @@ struct Kernels {
   void (*rmsNorm)(const float* x, const float* weight, float eps, int32_t n, float* out);
   void (*siluMul)(float* gate, const float* up, int32_t n);  // gate = silu(gate) * up
   void (*attend)(const AttendArgs* a);
+  // For benchmarks: the machine's own limits. XOR of all words (bytes a multiple of 256); 8-bit multiplications and
+  // additions done, as fast as the instruction set goes (null where there is none for it).
+  uint64_t (*readAll)(const uint8_t* from, size_t bytes);
+  double (*int8Peak)(int64_t rounds);
 };
 
 extern const Kernels kScalarKernels;

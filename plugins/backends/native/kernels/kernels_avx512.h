@@ -8,4 +8,6 @@ void avx512QuantizeRow(const float* x, int32_t k, uint8_t* tileBlocks, int32_t t
 void avx512RmsNorm(const float* x, const float* weight, float eps, int32_t n, float* out);
 void avx512SiluMul(float* gate, const float* up, int32_t n);
 void avx512Attend(const AttendArgs* a);
+uint64_t avx512ReadAll(const uint8_t* from, size_t bytes);
+double avx512Int8Peak(int64_t rounds);
 }  // namespace flyball

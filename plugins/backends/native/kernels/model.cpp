@@ -50,15 +50,16 @@ class File {
   uint64_t size_ = 0;
 };
 
-Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool) {
+Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool, bool expand) {
   file.check(ref);
   struct Work {
     const File& file;
     const TensorRef& ref;
+    bool expand;
     Matrix matrix;
     ChunkCounter counter;
     std::atomic<bool> failed{false};
-  } work{file, ref, makeMatrix(ref.type, ref.rows, ref.columns), {}, {}};
+  } work{file, ref, expand && ref.type != kGgufF32, makeMatrix(expand ? kGgufF32 : ref.type, ref.rows, ref.columns), {}, {}};
   pool.run(
       [](void* context, int) {
         Work& w = *static_cast<Work*>(context);
@@ -71,7 +72,15 @@ Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool) {
               w.failed = true;
               return;
             }
-            repackGroup(w.matrix, w.ref.type, g, rows.data());
+            if (!w.expand) {
+              repackGroup(w.matrix, w.ref.type, g, rows.data());
+              continue;
+            }
+            Matrix packed = makeMatrix(w.ref.type, count, w.ref.columns);
+            repackGroup(packed, w.ref.type, 0, rows.data());
+            std::vector<float> plain(static_cast<size_t>(count) * w.ref.columns);
+            for (int row = 0; row < count; row++) panelRow(packed.panel, row, plain.data() + static_cast<size_t>(row) * w.ref.columns);
+            repackGroup(w.matrix, kGgufF32, g, reinterpret_cast<const uint8_t*>(plain.data()));
           }
         } catch (...) {
           w.failed = true;
@@ -136,14 +145,14 @@ void checkShapes(const ModelConfig& c, const ModelRefs& refs) {
 
 }  // namespace
 
-std::unique_ptr<Model> loadModel(const std::string& path, const ModelConfig& config, const ModelRefs& refs, ThreadPool& pool) {
+std::unique_ptr<Model> loadModel(const std::string& path, const ModelConfig& config, const ModelRefs& refs, ThreadPool& pool, bool expand) {
   checkShapes(config, refs);
   const File file(path);
   auto model = std::make_unique<Model>();
   model->config = config;
   const auto matrix = [&](const TensorRef& ref) {
     if (!ref.present) throw std::runtime_error("a tensor is missing");
-    Matrix loaded = loadMatrix(file, ref, pool);
+    Matrix loaded = loadMatrix(file, ref, pool, expand);
     model->weightBytes += loaded.q.size() + loaded.scales.size();
     return loaded;
   };

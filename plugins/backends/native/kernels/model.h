@@ -51,7 +51,7 @@ struct Model {
   const Panel& head() const { return tied ? embedding.panel : output.panel; }
 };
 
-// Throws std::runtime_error with one line.
-std::unique_ptr<Model> loadModel(const std::string& path, const ModelConfig& config, const ModelRefs& refs, ThreadPool& pool);
+// `expand`: matrices become 32-bit floats whatever the file holds, to compare against. Throws std::runtime_error with one line.
+std::unique_ptr<Model> loadModel(const std::string& path, const ModelConfig& config, const ModelRefs& refs, ThreadPool& pool, bool expand = false);
 
 }  // namespace flyball
