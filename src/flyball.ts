@@ -9,6 +9,7 @@ import { health } from './http/health.ts'
 import type { HttpHandler } from './http/http-types.ts'
 import { protocols } from './protocols/all.ts'
 import { metricsHandler, type ScrapeSource } from './telemetry/metrics-handler.ts'
+import { moveSpans } from './telemetry/move-spans.ts'
 import { startedTelemetry } from './telemetry/start.ts'
 import { wrap, wrapBatch, type Wrapped, type WrapOptions } from './wrap.ts'
 
@@ -32,6 +33,7 @@ export interface Governor extends CoreGovernor {
 export function createGovernor(options: GovernorOptions = {}): Governor {
   const core = createCore(options)
   const edge = createEdge(core)
+  const stopMoveSpans = moveSpans(core.decisions, options.tracer)
   const closeCore = core.close.bind(core)
   const methods: Pick<Governor, Exclude<keyof Governor, keyof CoreGovernor> | 'close'> = {
     gateway: (gatewayOptions = {}) => gateway(edge, { ...gatewayOptions, protocols: gatewayOptions.protocols ?? protocols }),
@@ -43,6 +45,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     wrapBatch: (name, fn, wrapOptions) => wrapBatch(core, name, fn, wrapOptions),
     async close() {
       edge.close()
+      stopMoveSpans()
       await closeCore()
     },
   }

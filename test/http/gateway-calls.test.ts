@@ -1,11 +1,9 @@
 /** What of a request becomes of its call, and what of a reply becomes of its response. */
 import { request as httpRequest } from 'node:http'
-import { context, propagation, trace } from '@opentelemetry/api'
-import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
-import { W3CTraceContextPropagator } from '@opentelemetry/core'
-import { InMemorySpanExporter, SimpleSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
+import { context, trace } from '@opentelemetry/api'
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { CANONICAL, FlyballError, replyOf, type Backend, type Chunk, type Reply } from '../../src/index.ts'
+import { CANONICAL, FlyballError, replyOf, startTelemetry, type Backend, type Chunk, type Reply, type Telemetry } from '../../src/index.ts'
 import { fakeChat } from '../support/fake-chat.ts'
 import { makeGate } from '../support/gate.ts'
 import { httpBench, question } from '../support/http-bench.ts'
@@ -86,16 +84,11 @@ describe('models as labels', () => {
 
 describe('traces', () => {
   const spans = new InMemorySpanExporter()
-  beforeAll(() => {
-    trace.setGlobalTracerProvider(new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter: spans })] }))
-    context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
-    propagation.setGlobalPropagator(new W3CTraceContextPropagator())
+  let telemetry: Telemetry
+  beforeAll(async () => {
+    telemetry = await startTelemetry({ spanProcessors: [new SimpleSpanProcessor({ exporter: spans })], env: {} })
   })
-  afterAll(() => {
-    trace.disable()
-    context.disable()
-    propagation.disable()
-  })
+  afterAll(() => telemetry.shutdown())
 
   it('join the client’s, with the attempt below the call', async () => {
     const bench = await httpBench({ backends: [fakeChat()] })
