@@ -118,8 +118,9 @@ function aggregateOf(values: number[], aggregate: Aggregate, q: number, windowMs
   }
 }
 
-/** Nearest-rank quantile; sorts in place. Empty: NaN. */
-export function quantile(values: number[], q: number): number {
-  values.sort((a, b) => a - b)
-  return values[Math.min(values.length - 1, Math.max(0, Math.ceil(q * values.length) - 1))] ?? Number.NaN
+/** Nearest-rank quantile. Empty: NaN. */
+export function quantile(values: readonly number[], q: number): number {
+  // A typed array sorts several times faster than a comparator does.
+  const sorted = Float64Array.from(values).sort()
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? Number.NaN
 }

@@ -38,6 +38,7 @@ interface Sequence {
   decoded: number
   /** Tokens made since the reader was last told. */
   untold: number
+  toldMs: number
   started: boolean
   done: boolean
   wake: (() => void) | undefined
@@ -73,8 +74,16 @@ export function llmServer(parameters: LlmServerParameters, clock: Clock): LlmSer
     if (step || down) return
     admit()
     if (running.length === 0) return
-    const decoding = running.filter((sequence) => sequence.prefillLeft === 0)
-    let budget = p.tokensPerStep - decoding.length
+    let decodingCount = 0
+    let least = Number.POSITIVE_INFINITY
+    let used = 0
+    for (const sequence of running) {
+      used += contextOf(sequence)
+      if (sequence.prefillLeft > 0) continue
+      decodingCount++
+      least = Math.min(least, sequence.outputTokens - sequence.decoded)
+    }
+    let budget = p.tokensPerStep - decodingCount
     const prefill = new Map<Sequence, number>()
     for (const sequence of running) {
       if (sequence.prefillLeft === 0 || budget <= 0) continue
@@ -82,11 +91,10 @@ export function llmServer(parameters: LlmServerParameters, clock: Clock): LlmSer
       prefill.set(sequence, tokens)
       budget -= tokens
     }
-    const prefilled = p.tokensPerStep - decoding.length - budget
-    const stepMs = (p.stepBaseMs + p.decodeTokenMs * decoding.length + p.prefillTokenMs * prefilled + p.contextTokenMs * kvUsed()) * slowdown
-    const least = Math.min(...decoding.map((sequence) => sequence.outputTokens - sequence.decoded))
-    const room = Math.floor((p.kvTokens - kvUsed()) / Math.max(1, decoding.length))
-    const steps = prefill.size > 0 || decoding.length === 0 ? 1 : Math.max(1, Math.min(least, room, Math.floor(MAX_LEAP_MS / Math.max(stepMs, 1e-6))))
+    const prefilled = p.tokensPerStep - decodingCount - budget
+    const stepMs = (p.stepBaseMs + p.decodeTokenMs * decodingCount + p.prefillTokenMs * prefilled + p.contextTokenMs * used) * slowdown
+    const room = Math.floor((p.kvTokens - used) / Math.max(1, decodingCount))
+    const steps = prefill.size > 0 || decodingCount === 0 ? 1 : Math.max(1, Math.min(least, room, Math.floor(MAX_LEAP_MS / Math.max(stepMs, 1e-6))))
     step = { cancel: clock.after(stepMs * steps, finish), startMs: clock.monoMs(), stepMs, steps, prefill }
   }
 
@@ -127,7 +135,8 @@ export function llmServer(parameters: LlmServerParameters, clock: Clock): LlmSer
       sequence.decoded = Math.min(sequence.outputTokens, sequence.decoded + made)
       sequence.untold += made
       if (sequence.decoded >= sequence.outputTokens) leave(sequence)
-      tell(sequence)
+      // A leap that arrivals cut into many pieces is still told as one chunk.
+      if (!sequence.started || sequence.done || clock.monoMs() - sequence.toldMs >= MAX_LEAP_MS) tell(sequence)
     }
     while (kvUsed() > p.kvTokens && running.length > 1) preempt()
   }
@@ -150,6 +159,7 @@ export function llmServer(parameters: LlmServerParameters, clock: Clock): LlmSer
   }
 
   function tell(sequence: Sequence): void {
+    sequence.toldMs = clock.monoMs()
     if (!sequence.started) {
       sequence.started = true
       sequence.head.resolve(replyFor(sequence))
@@ -230,7 +240,7 @@ export function llmServer(parameters: LlmServerParameters, clock: Clock): LlmSer
     if (inputTokens + outputTokens > p.kvTokens) return Promise.reject(new FlyballError('request_too_large'))
     if (waiting.length >= p.maxWaiting) return Promise.reject(new FlyballError('overloaded', { reason: 'upstream_503' }))
     return new Promise((resolve, reject) => {
-      const sequence: Sequence = { call, inputTokens, outputTokens: Math.max(1, outputTokens), prefillLeft: inputTokens, decoded: 0, untold: 0, started: false, done: false, wake: undefined, head: { resolve, reject }, failure: undefined }
+      const sequence: Sequence = { call, inputTokens, outputTokens: Math.max(1, outputTokens), prefillLeft: inputTokens, decoded: 0, untold: 0, toldMs: 0, started: false, done: false, wake: undefined, head: { resolve, reject }, failure: undefined }
       waiting.push(sequence)
       const release = onCallAbort(call, () => {
         abandon(sequence)
