@@ -13,4 +13,5 @@ export const httpOptionsShape = {
   headers: z.record(z.string(), z.string()).optional(),
   timeouts: z.strictObject({ connectMs: ms.optional(), headMs: ms.optional(), idleMs: ms.optional(), totalMs: ms.optional() }).optional(),
   maxReplyBytes: z.int().min(1).optional(),
+  dropCacheControl: z.boolean().optional(),
 } as const
