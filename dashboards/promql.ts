@@ -26,8 +26,8 @@ export type QueryScope = 'panel' | 'rule'
 /** Instruments' labels that boards have a variable for. */
 const VARIABLE_LABELS = ['backend', 'model'] as const
 
-/** Matches the `scope` of whatever belongs to the chosen backends or to none. */
-export const BACKEND_SCOPE: Matcher = { re: '|(.*,)?backend=($backend)(,.*)?' }
+/** Matches the `scope` of whatever belongs to the chosen backends, or to no backend at all. */
+export const BACKEND_SCOPE: Matcher = { re: '|((model|class)=[^,]*,?)+|(.*,)?backend=($backend)(,.*)?' }
 
 export const RATE_WINDOW = '$__rate_interval'
 

@@ -28,15 +28,18 @@ let upstreamIs: Upstream = 'fine'
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
+/** A provider's budget, as hosted APIs tell it. */
+const LIMITS = { 'x-ratelimit-limit-requests': '100000', 'x-ratelimit-remaining-requests': '90000', 'x-ratelimit-reset-requests': '60s' }
+
 /** An OpenAI server: ten tokens, 3 ms apart. */
 async function answer(res: ServerResponse, body: { stream?: boolean; model?: string }): Promise<void> {
   const choice = (part: object): string => JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 0, model: body.model, choices: [{ index: 0, ...part }] })
   await sleep(8)
   if (!body.stream) {
-    res.writeHead(200, { 'content-type': 'application/json' })
+    res.writeHead(200, { 'content-type': 'application/json', ...LIMITS })
     return void res.end(JSON.stringify({ id: 'c', object: 'chat.completion', created: 0, model: body.model, choices: [{ index: 0, message: { role: 'assistant', content: 'hello' }, finish_reason: 'stop' }], usage: { prompt_tokens: 20, completion_tokens: 10, total_tokens: 30, prompt_tokens_details: { cached_tokens: 8 } } }))
   }
-  res.writeHead(200, { 'content-type': 'text/event-stream' })
+  res.writeHead(200, { 'content-type': 'text/event-stream', ...LIMITS })
   for (let i = 0; i < 10; i++) {
     res.write(`data: ${choice({ delta: { content: 'word ' }, finish_reason: null })}\n\n`)
     await sleep(3)
@@ -63,7 +66,7 @@ const upstream = await listen((req, res) => {
 const telemetry = await startTelemetry({ serviceName: 'flyball-test' })
 const governor = createGovernor({
   backends: [openai({ name: 'chat', baseUrl: `${upstream.url}/v1`, models: [...models] })],
-  plugins: [seesaw(), cache(), throttle(), priority(), batching()],
+  plugins: [seesaw(), cache({ maxEntries: 24, shadowRate: 0.3 }), throttle(), priority(), batching()],
   classes: [
     { name: 'interactive', priority: 0, startMs: 500, ttftMs: 1_000, itlMs: 200, e2eMs: 200, quantile: 0.95 },
     { name: 'batch', priority: 10, startMs: 5_000, quantile: 0.9 },
@@ -75,7 +78,7 @@ const engine = governor.wrap<number, number>('engine', async (x) => {
   return x
 }, { slots: 256 })
 const classify = governor.wrapBatch<string, number>('classify', async (items) => {
-  await sleep(2 + items.length / 4)
+  await sleep(20 + items.length)
   return items.map((item) => item.length)
 }, { slots: 2, maxBatch: 32 })
 const lookup = governor.wrap<string, number>('lookup', async (key) => {
