@@ -14,7 +14,9 @@ import { throttle } from './optimizers/throttle/index.ts'
 export { anthropic, batching, cache, native, openai, priority, throttle }
 
 /** For the command line: what it does with one model file. Loaded on demand. */
-export const nativeTools = () => import('./backends/native/generate.ts')
+export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')) })
+/** Its build, relative to the package's folder. */
+export const NATIVE_BUILD_SCRIPT = 'plugins/backends/native/build.mjs'
 
 const flavors = Object.keys(FLAVORS) as [Flavor, ...Flavor[]]
 

@@ -1,6 +1,8 @@
 /** The command line: finds the verb, runs it, says in one line what went wrong. */
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
+import { packageRoot } from './package-root.ts'
 import { VERBS } from './verbs.ts'
 
 /** Resolves with the exit code. `complain` takes what is wrong, in whole lines. */
@@ -28,15 +30,7 @@ export async function main(args: readonly string[], complain: (text: string) => 
   }
 }
 
-/** From the package itself, which is two or three folders up, built or not. */
 async function version(): Promise<string> {
-  for (const up of ['../../package.json', '../../../package.json']) {
-    try {
-      const found = JSON.parse(await readFile(new URL(up, import.meta.url), 'utf8')) as { name?: string; version?: string }
-      if (found.name === 'flyball' && found.version) return found.version
-    } catch {
-      // Not here: look further up.
-    }
-  }
-  return 'unknown'
+  const found = JSON.parse(await readFile(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }
+  return found.version
 }

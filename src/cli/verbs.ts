@@ -19,4 +19,7 @@ export const VERBS: readonly Verb[] = [
   { name: 'generate', summary: 'continue a prompt with a GGUF model', load: () => import('./verbs/generate.ts') },
   { name: 'inspect', summary: 'say what is in a GGUF file', load: () => import('./verbs/inspect.ts') },
   { name: 'tokenize', summary: 'turn text into a model’s tokens', load: () => import('./verbs/tokenize.ts') },
+  { name: 'perplexity', summary: 'say how well a GGUF model predicts a text', load: () => import('./verbs/perplexity.ts') },
+  { name: 'build-native', summary: 'build the C++ engine: needs a C++17 compiler', load: () => import('./verbs/build-native.ts') },
+  { name: 'dashboards', summary: 'write the Grafana dashboards and Prometheus rules into a folder', load: () => import('./verbs/dashboards.ts') },
 ]

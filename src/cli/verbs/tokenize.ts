@@ -1,6 +1,7 @@
 /** `flyball tokenize --model F TEXT`: the tokens of a text, as JSON. */
 import type { Command } from 'commander'
 import { nativeTools } from '../../../plugins/builtin.ts'
+import { standardInput } from '../standard-input.ts'
 
 export function configure(command: Command): void {
   command
@@ -13,10 +14,4 @@ export function configure(command: Command): void {
 async function tokenize(text: string | undefined, flags: { model: string; special: boolean }): Promise<void> {
   const { runTokenize } = await nativeTools()
   console.log(JSON.stringify(runTokenize({ model: flags.model, text: text ?? (await standardInput()), special: flags.special })))
-}
-
-async function standardInput(): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array)
-  return Buffer.concat(chunks)
 }
