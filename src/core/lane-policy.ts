@@ -33,6 +33,8 @@ export interface WaitQueue {
   take(max: number, accept: (waiter: Waiter) => boolean): Waiter[]
   /** Everybody, in no particular order; for sweeps and inspection. */
   waiters(): Iterable<Waiter>
+  /** Waiting work that would be served before a call arriving now; an estimate. Without it: all that is not less urgent. */
+  aheadWork?(call: Call): number
 }
 
 /** What a policy sees of its lane. Read it inside a hook; it is live. */
@@ -51,6 +53,8 @@ export interface LaneView {
   readonly limit: number
   /** Recent completions per second; undefined before any. */
   readonly completionsPerS: number | undefined
+  /** Waiting work that would be served before a call arriving now; undefined when the order does not say. */
+  aheadWork(call: Call): number | undefined
   /** Expected time until a call arriving now starts, ms; 0 when a slot is free. */
   drainMs(): number
   /** Look again: something the policy knows of has changed. */

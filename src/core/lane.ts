@@ -5,7 +5,7 @@
  */
 import type { Backend } from './backend.ts'
 import { ManagedBody, settleWithBody } from './body.ts'
-import type { LiveCall } from './call.ts'
+import type { Call, LiveCall } from './call.ts'
 import type { Cancel, Clock } from './clock.ts'
 import { FlyballError, toFlyballError } from './errors.ts'
 import { fifoQueue } from './fifo-queue.ts'
@@ -132,6 +132,10 @@ export class Lane implements LaneView {
     if (this.waiting === 0 && this.#inFlight < this.limit && this.#busySlots < this.#backend.limits.slots) return 0
     const perS = this.#rate.perSecond()
     return perS === undefined || perS <= 0 ? 1_000 : ((this.waiting + 1) * 1_000) / perS
+  }
+
+  aheadWork(call: Call): number | undefined {
+    return this.#queue.aheadWork?.(call)
   }
 
   waiters(): Iterable<Waiter> {

@@ -20,6 +20,7 @@ interface TenantLine extends HeapItem {
   /** Past their start target. Serving them first would make those behind them late as well. */
   readonly late: IndexedHeap<Ticket>
   lateTurn: number
+  work: number
   readonly unwatch: () => boolean
 }
 
@@ -35,6 +36,7 @@ export class ClassLine {
   /** Work that the class is owed under its floor. */
   owed = 0
   size = 0
+  work = 0
   readonly #ledger: TenantLedger
   readonly #tenants = new Map<string, TenantLine>()
   readonly #heap = new IndexedHeap<TenantLine>(byCounter)
@@ -57,6 +59,8 @@ export class ClassLine {
     const line = this.#tenantLine(ticket.waiter.call.tenant)
     ticket.tenantLine = line
     line.onTime.add(ticket)
+    line.work += ticket.waiter.work
+    this.work += ticket.waiter.work
     if (!this.#heap.has(line)) this.#heap.add(line)
     this.size++
   }
@@ -66,12 +70,25 @@ export class ClassLine {
     if (!line || (!line.onTime.remove(ticket) && !line.late.remove(ticket))) return false
     ticket.tenantLine = undefined
     this.size--
+    this.work = this.size === 0 ? 0 : this.work - ticket.waiter.work
+    line.work -= ticket.waiter.work
     if (line.onTime.size + line.late.size === 0) {
       this.#heap.remove(line)
       line.unwatch()
       this.#tenants.delete(line.account.tenant)
     }
     return true
+  }
+
+  /**
+   * Work that would be served before a call of this tenant arriving now. Tenants take turns, so what the others have waiting
+   * counts only as far as they get their turns while this tenant's own is served.
+   */
+  ahead(tenant: string): number {
+    const own = this.#tenants.get(tenant)
+    const others = this.#tenants.size - (own ? 1 : 0)
+    const turn = this.size === 0 ? 0 : this.work / this.size
+    return Math.min(this.work, ((own?.work ?? 0) + turn) * (others + 1))
   }
 
   /** Who of this class is next. Asking twice at one instant gives the same answer. */
@@ -96,7 +113,7 @@ export class ClassLine {
     if (known) return known
     const account = this.#ledger.account(tenant)
     const watcher = (): void => this.#heap.moved(line)
-    const line: TenantLine = { account, seq: this.#seq++, onTime: new IndexedHeap(byDue), late: new IndexedHeap(byDue), lateTurn: 0, unwatch: () => account.watchers.delete(watcher), index: -1 }
+    const line: TenantLine = { account, seq: this.#seq++, onTime: new IndexedHeap(byDue), late: new IndexedHeap(byDue), lateTurn: 0, work: 0, unwatch: () => account.watchers.delete(watcher), index: -1 }
     account.watchers.add(watcher)
     this.#tenants.set(tenant, line)
     return line

@@ -136,6 +136,14 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
       return taken
     },
     waiters: () => tickets.keys(),
+    aheadWork(call) {
+      let work = 0
+      for (const line of lines) {
+        if (line.priority < call.priority) work += line.work
+        else if (line.priority === call.priority && line.name === call.class) work += line.ahead(call.tenant)
+      }
+      return work
+    },
     classes: () => lines.map((line) => ({ class: line.name, priority: line.priority, waiting: line.size, owed: line.owed })),
   }
 }

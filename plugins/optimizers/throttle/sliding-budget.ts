@@ -23,6 +23,7 @@ export class SlidingBudget {
   /** What the provider says is gone and we do not know of. */
   #unseen = 0
   #unseenUntilMs = 0
+  #guessed = false
   #truthFromMs = Number.NEGATIVE_INFINITY
 
   constructor(perMinute: number | undefined) {
@@ -85,6 +86,11 @@ export class SlidingBudget {
     if (truth.limit !== undefined && Number.isFinite(truth.limit) && truth.limit > 0) this.#limit = Math.min(this.#configured, Math.floor(truth.limit))
     if (truth.remaining === undefined || !Number.isFinite(truth.remaining) || truth.remaining < 0) return
     this.#roll(nowMs)
+    // A provider that says what is left but not of how much: at least what we used and what is left.
+    if (this.#limit === Number.POSITIVE_INFINITY || this.#guessed) {
+      this.#guessed = truth.limit === undefined
+      if (this.#guessed) this.#limit = Math.max(this.#limit === Number.POSITIVE_INFINITY ? 0 : this.#limit, Math.floor(truth.remaining))
+    }
     const sentAfter = this.#chargedAfter(sentMs)
     const left = Math.max(0, Math.floor(truth.remaining) - sentAfter)
     this.#unseen = Math.max(0, this.#limit - this.#used - left)

@@ -66,7 +66,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     shedder.arrived(call.priority)
     if (!options.shed) return undefined
     if (lane.waiting === 0 && lane.inFlight < lane.limit) shedder.calm()
-    const waitMs = Math.max(estimate.waitMs(call.priority, capacityShareOf(call.priority)), ledger.closedMs())
+    const waitMs = Math.max(estimate.waitMs(call, capacityShareOf(call.priority)), ledger.closedMs())
     const patience = patienceMs(call, clock.monoMs(), estimate.serviceMs(work) ?? 0)
     if (waitMs > patience.ms && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
     if (shedder.turnsAway(call.priority)) return turnAway(call, 'priority_shed', waitMs)
@@ -101,7 +101,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     for (const line of lines.values()) {
       for (const waiter of line.expired(now)) {
         if (!waiting.has(waiter.call)) continue
-        if (!lane.evict(waiter, turnAway(waiter.call, 'waited_too_long', estimate.waitMs(waiter.call.priority)))) continue
+        if (!lane.evict(waiter, turnAway(waiter.call, 'waited_too_long', estimate.waitMs(waiter.call)))) continue
         shedder.started(true, 1 - waiter.call.slo.quantile)
       }
     }
@@ -155,5 +155,5 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     },
   }
 
-  return { backend: lane.backend, policy, ledger, utilisation, rejectRate: () => shedder.rate, expectedWaitMs: () => estimate.waitMs(Number.NEGATIVE_INFINITY) }
+  return { backend: lane.backend, policy, ledger, utilisation, rejectRate: () => shedder.rate, expectedWaitMs: () => estimate.leastWaitMs() }
 }

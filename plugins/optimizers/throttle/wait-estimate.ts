@@ -81,10 +81,19 @@ export class WaitEstimate {
   }
 
   /**
-   * Expected wait of a call with this priority that arrives now, ms; 0 while nothing is known. `capacityShare`: the part of
-   * the limit that it may use.
+   * Expected wait of this call if it arrives now, ms; 0 while nothing is known. `capacityShare`: the part of the limit that
+   * it may use.
    */
-  waitMs(priority: number, capacityShare = 1): number {
+  waitMs(call: Call, capacityShare = 1): number {
+    return this.#waitMs(call.priority, capacityShare, this.#lane.aheadWork(call))
+  }
+
+  /** Of a call that everybody lets pass. */
+  leastWaitMs(): number {
+    return this.#waitMs(Number.NEGATIVE_INFINITY, 1, 0)
+  }
+
+  #waitMs(priority: number, capacityShare: number, aheadWork: number | undefined): number {
     if (this.#msPerWork === undefined) return 0
     const lane = this.#lane
     const { slots, maxBatch, batching } = lane.limits
@@ -92,18 +101,16 @@ export class WaitEstimate {
     const capacity = Math.max(1, Math.min(parallel, lane.limit) * capacityShare)
     let ahead = 0
     let urgentPerMs = 0
-    let waitsAhead = false
     for (const line of this.#lines) {
       if (line.priority > priority) continue
       ahead += line.waitingWork
-      waitsAhead ||= line.waiting > 0
       if (line.priority < priority) urgentPerMs += this.#rate(line)
     }
-    if (!waitsAhead && lane.inFlight < capacity) return 0
+    if (ahead === 0 && lane.inFlight < capacity) return 0
     // Those in flight end evenly spread over a service time: the next one after 1/capacity of it.
     const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * this.#msPerWork) / capacity)
     const meanWork = lane.inFlight > 0 ? Math.max(1, lane.inFlightWork / lane.inFlight) : 1
-    return ((ahead + meanWork) * this.#msPerWork) / capacity / share
+    return ((Math.min(ahead, aheadWork ?? ahead) + meanWork) * this.#msPerWork) / capacity / share
   }
 
   #line(priority: number): Line {
