@@ -37,13 +37,13 @@ export async function createShopDesk(options: ShopDeskOptions = {}): Promise<Sho
   const clock = options.clock ?? systemClock
   const governor = createGovernor({
     backends: [await native({ name: 'shop-desk', model: MODEL_FILE, modelName: 'shop-desk' })],
-    plugins: [cache({ staleBudget: STALE_BUDGET }), throttle(), priority(), batching()],
+    plugins: [cache(), throttle(), priority(), batching()],
     classes: [
       { name: 'interactive', priority: 0, startMs: 500, e2eMs: 2_000, quantile: 0.95 },
       { name: 'batch', priority: 10, startMs: 5_000, quantile: 0.95 },
     ],
     ...(options.loops === undefined ? {} : { loops: options.loops }),
-    ...(options.knobs === undefined ? {} : { knobs: options.knobs }),
+    knobs: { 'cache.stale_budget': STALE_BUDGET, ...options.knobs },
     clock,
   })
 
