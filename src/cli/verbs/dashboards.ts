@@ -1,20 +1,44 @@
-/** `flyball dashboards DIR`: the dashboards and rules that belong to this version, to be provisioned or imported. */
+/**
+ * `flyball dashboards --out DIR`: the dashboards and rules that belong to this version, to be provisioned or imported.
+ * With `--config FILE` they are generated for what that configuration declares.
+ */
 import { cp, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import { generateDashboards } from '../dashboards.ts'
 import { packageRoot } from '../package-root.ts'
 
 /** Names of metrics differ by the way they take to Prometheus: scraped from `/metrics`, or through an OTLP collector. */
 const OTLP = 'otlp'
 
-export function configure(command: Command): void {
-  command.argument('<folder>', 'is made when it is not there').option('--otlp', 'for metrics that arrive through an OTLP collector').action(dashboards)
+interface Flags {
+  readonly out?: string
+  readonly config?: string
+  readonly runbook?: string
+  readonly otlp?: boolean
 }
 
-async function dashboards(folder: string, { otlp }: { otlp?: boolean }): Promise<void> {
+export function configure(command: Command): void {
+  command
+    .argument('[folder]', 'is made when it is not there')
+    .option('-o, --out <folder>', 'the same as an option')
+    .option('-c, --config <file>', 'generate for this configuration: its plugins’ knobs and metrics, its SLO classes')
+    .option('--runbook <url>', 'with --config: where RUNBOOK.md is to be read, for the alerts’ links')
+    .option('--otlp', 'for metrics that arrive through an OTLP collector')
+    .action(dashboards)
+}
+
+async function dashboards(argument: string | undefined, { out, config, runbook, otlp }: Flags): Promise<void> {
+  const folder = out ?? argument
+  if (folder === undefined) throw new TypeError('dashboards: expected --out FOLDER')
+  await mkdir(folder, { recursive: true })
+  const names = config === undefined ? await copyOurs(folder, otlp === true) : await generateDashboards({ config, folder, naming: otlp ? OTLP : 'metrics', ...(runbook === undefined ? {} : { runbookUrl: runbook }) })
+  console.log(`${folder}: ${names.join(', ')}`)
+}
+
+async function copyOurs(folder: string, otlp: boolean): Promise<string[]> {
   const source = join(packageRoot(), 'dashboards', 'generated', ...(otlp ? [OTLP] : []))
   const files = (await readdir(source, { withFileTypes: true })).filter((entry) => entry.isFile()).map(({ name }) => name)
-  await mkdir(folder, { recursive: true })
   for (const name of files) await cp(join(source, name), join(folder, name))
-  console.log(`${folder}: ${files.join(', ')}`)
+  return files
 }

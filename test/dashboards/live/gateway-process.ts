@@ -68,7 +68,7 @@ const governor = createGovernor({
   backends: [openai({ name: 'chat', baseUrl: `${upstream.url}/v1`, models: [...models] })],
   plugins: [seesaw(), cache({ maxEntries: 24, shadowRate: 0.3 }), throttle(), priority(), batching()],
   classes: [
-    { name: 'interactive', priority: 0, startMs: 500, ttftMs: 1_000, itlMs: 200, e2eMs: 200, quantile: 0.95 },
+    { name: 'interactive', priority: 0, startMs: 500, ttftMs: 1_000, itlMs: 200, e2eMs: 1_000, quantile: 0.95 },
     { name: 'batch', priority: 10, startMs: 5_000, quantile: 0.9 },
   ],
 })

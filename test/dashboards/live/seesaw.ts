@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { definePlugin, instrument, knob, label, signal, type Controller } from '../../../src/index.ts'
 
-export const SEESAW_KNOB = knob({ name: 'seesaw.pause_ms', default: 4, min: 0, max: 512, unit: 'ms', doc: 'Pause in each call of the engine.', scope: ['backend'], maxUp: 64, maxDown: 0, minStep: 64, safeDirection: 'down' })
+export const SEESAW_KNOB = knob({ name: 'seesaw.pause_ms', default: 4, min: 0, max: 4_096, unit: 'ms', doc: 'Pause in each call of the engine.', scope: ['backend'], maxUp: 512, maxDown: 0, minStep: 64, safeDirection: 'down' })
 export const SEESAW_SIGNAL = signal({ name: 'seesaw.calls', unit: '{call}', doc: 'Calls seen.', scope: ['backend'], aggregate: 'sum' })
 const KV_SIGNAL = signal({ name: 'seesaw.kv_used', unit: '1', doc: 'Share of KV memory in use.', scope: ['backend'], aggregate: 'last' })
 const paused = instrument({ name: 'seesaw.paused_seconds', kind: 'histogram', unit: 's', doc: 'Pauses taken.', labels: { backend: label('Backend.', 8) }, buckets: [0.001, 0.01, 0.1, 1] })

@@ -1,0 +1,51 @@
+/** Boards and rules for what a configuration declares. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Governor } from '../governor.ts'
+import { cliLog } from './cli-log.ts'
+import { governorFor, readConfig } from './configured.ts'
+
+export interface GenerateDashboards {
+  /** The configuration file. */
+  readonly config: string
+  /** An existing folder. */
+  readonly folder: string
+  readonly naming: 'metrics' | 'otlp'
+  readonly runbookUrl?: string
+}
+
+/** Returns the names of the written files. Throws what reading a configuration throws, and a TypeError without Grafana's SDK. */
+export async function generateDashboards({ config, folder, ...options }: GenerateDashboards): Promise<string[]> {
+  const { generate } = await generator()
+  const governor = await governorFor(await readConfig(config), config, cliLog('silent'))
+  try {
+    const files = generate(declaredIn(governor), options)
+    for (const [name, text] of files) writeFileSync(join(folder, name), text)
+    return [...files.keys()]
+  } finally {
+    await governor.close()
+  }
+}
+
+/** Whatever a governor's parts declare, ours and third parties'. */
+export function declaredIn(governor: Pick<Governor, 'instruments' | 'knobs' | 'signals' | 'loop' | 'classes'>) {
+  const byName = (a: { readonly name: string }, b: { readonly name: string }): number => (a.name < b.name ? -1 : 1)
+  return {
+    instruments: [...governor.instruments.all()].sort(byName),
+    knobs: [...governor.knobs.all()].map(({ spec }) => spec).sort(byName),
+    signals: [...governor.signals.all()].map(({ spec }) => spec).sort(byName),
+    controllers: [...governor.loop.controllers].sort(byName),
+    classes: governor.classes,
+  }
+}
+
+/** The generator needs Grafana's SDK, 11 MB that a gateway does not: it is brought only by those who generate. */
+async function generator(): Promise<typeof import('../../dashboards/generate.ts')> {
+  try {
+    return await import('../../dashboards/generate.ts')
+  } catch (thrown) {
+    const { code, message } = thrown as NodeJS.ErrnoException
+    if (code !== 'ERR_MODULE_NOT_FOUND' || !message.includes('grafana-foundation-sdk')) throw thrown
+    throw new TypeError('dashboards are generated with Grafana’s SDK, which is not here: npm install --save-dev @grafana/grafana-foundation-sdk@0.0.21', { cause: thrown })
+  }
+}
