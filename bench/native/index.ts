@@ -1,0 +1,182 @@
+/**
+ * The native engine against llama.cpp on the same file, threads and batches, interleaved in one process, beside the
+ * machine's own limits.
+ *
+ *   npm run bench -- native --model FILE [--json OUT] [--threads N] [--rounds 3] [--steps 16] [--skip wrapper,long,…]
+ *
+ * Each figure is the best of the rounds (the machine may be shared); all samples are in the JSON.
+ */
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { cpus, freemem } from 'node:os'
+import { performance } from 'node:perf_hooks'
+import { fileURLToPath } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+import { CpuEngine } from '../../plugins/backends/native/engine.ts'
+import { loadAddon } from '../../plugins/backends/native/engine-addon.ts'
+import { GREEDY } from '../../plugins/backends/native/engine-contract.ts'
+import { LlamaCpp } from './llama-cpp.ts'
+import { measureWrapper } from './node-llama-cpp.ts'
+import { ours, promptOf, theirs, type Subject } from './workloads.ts'
+
+export const doc = 'Native engine against llama.cpp: prefill, decode, mixed load, memory.'
+
+const BATCHES = [1, 4, 8, 16, 32]
+const SECTIONS = ['theirs', 'decode', 'mixed', 'busy', 'turns', 'long', 'memory', 'f32', 'wrapper'] as const
+const forever = new AbortController().signal
+
+interface Row {
+  readonly what: string
+  readonly unit: string
+  readonly flyball?: number
+  readonly llamaCpp?: number
+  readonly nodeLlamaCpp?: number
+  readonly note?: string
+  readonly samples?: Record<string, number[]>
+}
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { model: { type: 'string' }, json: { type: 'string' }, threads: { type: 'string' }, rounds: { type: 'string' }, steps: { type: 'string' }, skip: { type: 'string' }, isa: { type: 'string' } },
+  })
+  const addon = loadAddon()
+  if (values.model === undefined) throw new Error('--model FILE is required (tools/gen-gguf.py in the shared data makes some)')
+  if (addon === undefined) throw new Error('the native engine has not been built here')
+  const skip = new Set((values.skip ?? '').split(',').filter(Boolean))
+  for (const name of skip) if (!SECTIONS.includes(name as never)) throw new Error(`--skip: expected ${SECTIONS.join(', ')}; got ${name}`)
+  const rounds = Number(values.rounds ?? 3)
+  const steps = Number(values.steps ?? 16)
+  const model = values.model
+
+  const engine = await CpuEngine.open(model, { maxSequences: 64, ...(values.threads === undefined ? {} : { threads: Number(values.threads) }), ...(values.isa === undefined ? {} : { isa: values.isa }) })
+  const { threads } = engine
+  const vocabulary = engine.info.config.vocabularySize
+  const kernels = addon.kernels()[0] as string
+  const llama = skip.has('theirs') ? undefined : new LlamaCpp(model, { threads, sequences: 33, contextPerSequence: 640 })
+  const subjects: Subject[] = llama === undefined ? [ours(engine)] : [theirs(llama, vocabulary), ours(engine)]
+  const rows: Row[] = []
+  const limits = { readBytesPerSecond: 0, int8PerSecond: 0 }
+
+  const show = (row: Row): void => {
+    rows.push(row)
+    const cell = (value: number | undefined): string => (value === undefined ? '—' : value >= 100 ? value.toFixed(0) : value.toFixed(value >= 10 ? 1 : 2)).padStart(12)
+    const ratio = row.flyball !== undefined && row.llamaCpp !== undefined ? `${(row.unit === 'ms' ? row.llamaCpp / row.flyball : row.flyball / row.llamaCpp).toFixed(2)}×` : ''
+    process.stdout.write(`${row.what.padEnd(38)}${cell(row.flyball)}${cell(row.llamaCpp)}${cell(row.nodeLlamaCpp)}  ${row.unit.padEnd(9)}${ratio.padStart(7)}  ${row.note ?? ''}\n`)
+  }
+  const compare = async (unit: string, measure: (subject: Subject) => Promise<number>, times = rounds): Promise<{ flyball: number; llamaCpp?: number; samples: Record<string, number[]> }> => {
+    const samples: Record<string, number[]> = {}
+    for (let round = 0; round < times; round++) for (const subject of subjects) (samples[subject.name] ??= []).push(await measure(subject))
+    const best = (name: string): number => (unit === 'ms' ? Math.min : Math.max)(...(samples[name] as number[]))
+    return { flyball: best('flyball'), ...(llama === undefined ? {} : { llamaCpp: best('llama.cpp (C)') }), samples }
+  }
+  /** Before and after each section, so that the limits see the same weather as the engines. */
+  const probe = (): void => {
+    const [read = 0, int8 = 0] = addon.probes.limits(values.isa ?? kernels, threads, 512, 2_000_000)
+    limits.readBytesPerSecond = Math.max(limits.readBytesPerSecond, read)
+    limits.int8PerSecond = Math.max(limits.int8PerSecond, int8)
+  }
+
+  process.stdout.write(`${engine.info.name} against ${llama === undefined ? 'nobody' : `llama.cpp v0.5.0 (${llama.cpuLibrary})`}: ${model}, ${cpus()[0]?.model ?? ''}\n`)
+  process.stdout.write(`${''.padEnd(38)}${'flyball'.padStart(12)}${'llama.cpp'.padStart(12)}${'its JS API'.padStart(12)}\n`)
+  const wrapper = skip.has('wrapper') || llama === undefined ? undefined : await measureWrapper(model, threads, vocabulary, [1, 8], steps, Math.min(rounds, 2))
+
+  probe()
+  const weights = multiplied(engine)
+  const prefill = await compare('tokens/s', (subject) => subject.prefill(512))
+  probe()
+  show({ what: 'prefill, 512 tokens', unit: 'tokens/s', ...prefill, ...(wrapper === undefined ? {} : { nodeLlamaCpp: wrapper.prefill }), note: share((prefill.flyball * weights.values * 2) / limits.int8PerSecond, 'of the 8-bit limit') })
+  const decode: Record<number, Awaited<ReturnType<typeof compare>>> = {}
+  for (const batch of skip.has('decode') ? [] : BATCHES) {
+    const figure = (decode[batch] = await compare('tokens/s', (subject) => subject.decode(batch, steps)))
+    probe()
+    const stepsPerSecond = figure.flyball / batch
+    const note = batch <= 8 ? share((stepsPerSecond * weights.bytes) / limits.readBytesPerSecond, 'of the DRAM limit') : share((figure.flyball * weights.values * 2) / limits.int8PerSecond, 'of the 8-bit limit')
+    show({ what: `decode, ${batch} ${batch === 1 ? 'sequence' : 'sequences'}`, unit: 'tokens/s', ...figure, ...(wrapper?.decode[batch] === undefined ? {} : { nodeLlamaCpp: wrapper.decode[batch] as number }), note })
+  }
+  if (!skip.has('mixed')) show({ what: 'first token, 512 beside 8 decoding', unit: 'ms', ...(await compare('ms', (subject) => subject.ttftMixed(512, 8))) })
+  let busyJs = NaN
+  if (!skip.has('busy')) {
+    const calm = await compare('tokens/s', (subject) => subject.decodeBeside(0, 1500))
+    const busy = await compare('tokens/s', (subject) => subject.decodeBeside(5, 1500))
+    busyJs = busy.flyball / calm.flyball
+    show({ what: 'decode, 1, JS thread busy', unit: 'tokens/s', ...busy, note: `${percent(busyJs)} of undisturbed${calm.llamaCpp === undefined || busy.llamaCpp === undefined ? '' : ` (llama.cpp: ${percent(busy.llamaCpp / calm.llamaCpp)})`}` })
+  }
+  if (!skip.has('turns')) {
+    const [fresh, reused] = [await conversation(engine, undefined), await conversation(engine, 'bench')]
+    show({ what: 'first tokens, 4 turns, no reuse', unit: 'ms', flyball: fresh.ms })
+    show({ what: 'first tokens, 4 turns, prefix reuse', unit: 'ms', flyball: reused.ms, note: `${reused.cached} of ${reused.prompt} prompt tokens reused` })
+  }
+  if (!skip.has('long') && engine.info.contextLength >= 8300) for (const window of [undefined, 1024]) {
+    const long = await longContext(engine, window)
+    show({ what: `prefill, 8192 tokens, window ${window ?? 'full'}`, unit: 'tokens/s', flyball: long.prefill })
+    show({ what: `decode at 8192, window ${window ?? 'full'}`, unit: 'tokens/s', flyball: long.decode })
+  }
+  let memoryRatio = NaN
+  if (!skip.has('memory') && process.platform === 'linux') {
+    const script = fileURLToPath(new URL(`./peak-memory${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url))
+    const { stdout } = await promisify(execFile)(process.execPath, [script, model])
+    const memory = JSON.parse(stdout) as { peakBytes: number; weightBytes: number; kvBytes: number; ratio: number }
+    memoryRatio = memory.ratio
+    show({ what: 'peak resident memory', unit: 'MiB', flyball: memory.peakBytes / 2 ** 20, note: `${percent(memory.ratio)} of weights (${(memory.weightBytes / 2 ** 20).toFixed(0)}) + key-value budget (${memory.kvBytes / 2 ** 20})` })
+  }
+  let int8VsF32 = NaN
+  const plainBytes = engine.info.parameters * 4
+  if (!skip.has('f32') && freemem() > plainBytes * 1.3) {
+    const plain = await CpuEngine.open(model, { maxSequences: 4, threads, expandWeights: true, kvBudgetBytes: 2 ** 28 })
+    const samples: [number, number][] = []
+    for (let round = 0; round < rounds; round++) samples.push([await ours(engine).decode(1, steps), await ours(plain).decode(1, Math.min(steps, 8))])
+    const best = (at: 0 | 1): number => Math.max(...samples.map((pair) => pair[at]))
+    int8VsF32 = best(0) / best(1)
+    show({ what: 'decode, 1, the same weights as F32', unit: 'tokens/s', flyball: best(1), note: `the file's own: ${int8VsF32.toFixed(2)}×` })
+    await plain.close()
+  }
+  const ratio = (figure: { flyball: number; llamaCpp?: number } | undefined): number => (figure?.llamaCpp === undefined ? NaN : figure.flyball / figure.llamaCpp)
+  const ratios = {
+    prefill: ratio(prefill), decode1: ratio(decode[1]), decode8: ratio(decode[8]), decode32: ratio(decode[32]),
+    decode1OfDram: decode[1] === undefined ? NaN : (decode[1].flyball * weights.bytes) / limits.readBytesPerSecond, busyJs, int8VsF32, memory: memoryRatio,
+  }
+  process.stdout.write(`limits: ${(limits.readBytesPerSecond / 1e9).toFixed(1)} GB/s read, ${(limits.int8PerSecond / 1e9).toFixed(0)} G 8-bit operations/s\nratios: ${JSON.stringify(ratios, (_, value: unknown) => (typeof value === 'number' ? Math.round(value * 100) / 100 : value))}\n`)
+  if (values.json !== undefined) {
+    const machine = { cpu: cpus()[0]?.model, threads, kernels: engine.info.name, node: process.version, llamaCpp: llama?.cpuLibrary }
+    writeFileSync(values.json, `${JSON.stringify({ benchmark: 'native', model, machine, rounds, steps, limits, ratios, rows }, null, 2)}\n`)
+  }
+  llama?.close()
+  await engine.close()
+}
+
+/** What one token multiplies: every matrix but the embedding, unless it is the output too. */
+function multiplied(engine: CpuEngine): { values: number; bytes: number } {
+  const { config, parameters } = engine.info
+  const embedding = config.tiedOutput ? 0 : config.vocabularySize * config.embeddingLength
+  const values = parameters - embedding
+  return { values, bytes: engine.weightBytes * (values / parameters) }
+}
+
+/** Four turns, each 192 tokens longer than the last: the sum of times to the first token. */
+async function conversation(engine: CpuEngine, cacheSpace: string | undefined): Promise<{ ms: number; cached: number; prompt: number }> {
+  const all = promptOf(192 * 4, 4242, engine.info.config.vocabularySize)
+  const sum = { ms: 0, cached: 0, prompt: 0 }
+  for (let turn = 1; turn <= 4; turn++) {
+    const start = performance.now()
+    for await (const step of engine.generate({ promptTokens: all.slice(0, 192 * turn), maxTokens: 1, sampling: GREEDY, stopTokens: [], stopStrings: [], ...(cacheSpace === undefined ? {} : { cacheSpace }) }, forever)) sum.cached += step.cachedPromptTokens ?? 0
+    sum.ms += performance.now() - start
+    sum.prompt += 192 * turn
+  }
+  engine.dropCache()
+  return sum
+}
+
+async function longContext(engine: CpuEngine, attentionWindow: number | undefined): Promise<{ prefill: number; decode: number }> {
+  const start = performance.now()
+  let first = 0
+  let count = 0
+  for await (const step of engine.generate({ promptTokens: promptOf(8192, 77, engine.info.config.vocabularySize), maxTokens: 17, sampling: GREEDY, stopTokens: [], stopStrings: [], ...(attentionWindow === undefined ? {} : { attentionWindow }) }, forever)) {
+    count += step.tokens.length
+    if (first === 0 && count > 0) first = performance.now()
+  }
+  return { prefill: (8192 / (first - start)) * 1000, decode: ((count - 1) / (performance.now() - first)) * 1000 }
+}
+
+const percent = (value: number): string => `${(value * 100).toFixed(0)}%`
+const share = (value: number, of: string): string => (Number.isFinite(value) ? `${percent(value)} ${of}` : '')

@@ -1,0 +1,142 @@
+/** The same work for each engine: prompts, decode batches, mixed load. All figures are tokens per second unless named otherwise. */
+import { performance } from 'node:perf_hooks'
+import type { CpuEngine } from '../../plugins/backends/native/engine.ts'
+import { GREEDY } from '../../plugins/backends/native/engine-contract.ts'
+import type { GenerateRequest } from '../../plugins/backends/native/engine-contract.ts'
+import type { LlamaCpp } from './llama-cpp.ts'
+
+const SHORT_PROMPT = 16
+const forever = new AbortController().signal
+
+/** Distinct tokens, so that no prefix is shared by accident. */
+export function promptOf(length: number, seed: number, vocabulary: number): number[] {
+  let state = (seed * 2654435761) >>> 0
+  return Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return 300 + (state >>> 8) % (vocabulary - 300)
+  })
+}
+
+let seeds = 1
+
+export interface Subject {
+  readonly name: string
+  prefill(length: number): Promise<number>
+  decode(batch: number, steps: number): Promise<number>
+  /** Milliseconds until a prompt's first token while `others` sequences decode. */
+  ttftMixed(length: number, others: number): Promise<number>
+  /** One sequence, for about `ms`, while JavaScript computes in bursts of `burstMs`; 0: undisturbed. */
+  decodeBeside(burstMs: number, ms: number): Promise<number>
+}
+
+export function ours(engine: CpuEngine): Subject {
+  const vocabulary = engine.info.config.vocabularySize
+  const ask = (length: number, maxTokens: number, more: Partial<GenerateRequest> = {}): GenerateRequest => ({ promptTokens: promptOf(length, seeds++, vocabulary), maxTokens, sampling: GREEDY, stopTokens: [], stopStrings: [], ...more })
+  const first = async (request: GenerateRequest): Promise<number> => {
+    const start = performance.now()
+    for await (const step of engine.generate(request, forever)) if (step.tokens.length > 0) break
+    return performance.now() - start
+  }
+  return {
+    name: 'flyball',
+    prefill: async (length) => (length / (await first(ask(length, 1)))) * 1000,
+    decode: async (batch, steps) => {
+      let started = 0
+      let startedAt = 0
+      await Promise.all(Array.from({ length: batch }, async () => {
+        let seen = false
+        for await (const { tokens } of engine.generate(ask(SHORT_PROMPT, steps + 1), forever)) {
+          if (seen || tokens.length === 0) continue
+          seen = true
+          if (++started === batch) startedAt = performance.now()
+        }
+      }))
+      return (batch * steps * 1000) / (performance.now() - startedAt)
+    },
+    ttftMixed: async (length, others) => {
+      const abort = new AbortController()
+      const running = Array.from({ length: others }, async () => {
+        for await (const step of engine.generate(ask(SHORT_PROMPT, 4096), abort.signal)) void step
+      })
+      while (engine.stats().running < others || engine.stats().batchTokens > others) await new Promise((resolve) => setTimeout(resolve, 5))
+      const ms = await first(ask(length, 1))
+      abort.abort()
+      await Promise.allSettled(running)
+      return ms
+    },
+    decodeBeside: async (burstMs, ms) => {
+      const abort = new AbortController()
+      const running = (async () => {
+        for await (const step of engine.generate(ask(SHORT_PROMPT, 100_000), abort.signal)) void step
+      })()
+      while (engine.stats().generatedTokens === 0 || engine.stats().running === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      const before = engine.stats().generatedTokens
+      const took = await passTime(burstMs, ms)
+      const count = engine.stats().generatedTokens - before
+      abort.abort()
+      await Promise.allSettled([running])
+      return (count / took) * 1000
+    },
+  }
+}
+
+export function theirs(llama: LlamaCpp, vocabulary: number): Subject {
+  const prompt = (length: number, sequence: number): { token: number; position: number; sequence: number; logits: boolean }[] =>
+    promptOf(length, seeds++, vocabulary).map((token, position) => ({ token, position, sequence, logits: position === length - 1 }))
+  const step = (batch: number, position: number): { token: number; position: number; sequence: number; logits: boolean }[] =>
+    Array.from({ length: batch }, (_, sequence) => ({ token: 300 + ((position * 131 + sequence * 17) % 20000) % (vocabulary - 300), position, sequence, logits: true }))
+  return {
+    name: 'llama.cpp (C)',
+    prefill: async (length) => {
+      llama.clear()
+      const batch = prompt(length, 0)
+      const start = performance.now()
+      llama.decode(batch)
+      return (length / (performance.now() - start)) * 1000
+    },
+    decode: async (batch, steps) => {
+      llama.clear()
+      llama.decode(Array.from({ length: batch }, (_, sequence) => prompt(SHORT_PROMPT, sequence)).flat())
+      const start = performance.now()
+      for (let i = 0; i < steps; i++) llama.decode(step(batch, SHORT_PROMPT + i))
+      return (batch * steps * 1000) / (performance.now() - start)
+    },
+    ttftMixed: async (length, others) => {
+      llama.clear()
+      llama.decode(Array.from({ length: others }, (_, sequence) => prompt(SHORT_PROMPT, sequence)).flat())
+      llama.decode(step(others, SHORT_PROMPT))
+      const start = performance.now()
+      llama.decode([...step(others, SHORT_PROMPT + 1), ...prompt(length, others)])
+      return performance.now() - start
+    },
+    decodeBeside: async (burstMs, ms) => {
+      llama.clear()
+      llama.decode(prompt(SHORT_PROMPT, 0))
+      let count = 0
+      let on = true
+      const running = (async () => {
+        while (on) await llama.decodeAside(step(1, SHORT_PROMPT + count++))
+      })()
+      const took = await passTime(burstMs, ms)
+      const counted = count
+      on = false
+      await running
+      return (counted / took) * 1000
+    },
+  }
+}
+
+/** Lets `ms` pass, computing in bursts where asked to. Returns how long it took. */
+async function passTime(burstMs: number, ms: number): Promise<number> {
+  const start = performance.now()
+  while (performance.now() - start < ms) {
+    if (burstMs > 0) {
+      const until = performance.now() + burstMs
+      let sink = 0
+      while (performance.now() < until) for (let i = 0; i < 1000; i++) sink += Math.sqrt(i)
+      if (sink < 0) throw new Error('unreachable')
+      await new Promise((resolve) => setImmediate(resolve))
+    } else await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  return performance.now() - start
+}
