@@ -10,8 +10,9 @@ import { batching } from './optimizers/batching/index.ts'
 import { cache } from './optimizers/cache/index.ts'
 import { priority } from './optimizers/priority/index.ts'
 import { throttle } from './optimizers/throttle/index.ts'
+import { warmup } from './optimizers/warmup/index.ts'
 
-export { anthropic, batching, cache, native, openai, priority, throttle }
+export { anthropic, batching, cache, native, openai, priority, throttle, warmup }
 
 /** For the command line: what it does with one model file. Loaded on demand. */
 export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')) })
@@ -37,5 +38,5 @@ export const builtin: Registry = {
       create: anthropic,
     }),
   },
-  plugins: { batching, cache, priority, throttle },
+  plugins: { batching, cache, priority, throttle, warmup },
 }
