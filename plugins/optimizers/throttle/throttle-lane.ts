@@ -30,6 +30,8 @@ export interface ThrottledLane {
 
 /** A less urgent call is held back for room for this share of its patience at most. */
 const HOLD_BACK_SHARE = 0.5
+/** A call is let in when its expected wait is within this share of its patience: the estimate is a mean, half are longer. */
+const SURE = 0.8
 /** A call without patience (no targets) is held back for this long at most, ms: delayed, not forgotten. */
 const HOLD_BACK_MS = 10_000
 /** Whoever is turned away comes back when there is room, not all in the same instant: up to this share later. */
@@ -44,6 +46,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
   const lines = new Map<string, PatienceLine>() // capped by the classes of the configuration
   const waiting = new Map<Call, Waiter>() // capped by the lane's queue
   const delayed = new WeakSet<Call>()
+  const expected = new WeakMap<Call, number>()
 
   function utilisation(): number {
     const { slots, batching } = lane.limits
@@ -66,9 +69,11 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     shedder.arrived(call.priority)
     if (!options.shed) return undefined
     if (lane.waiting === 0 && lane.inFlight < lane.limit) shedder.calm()
-    const waitMs = Math.max(estimate.waitMs(call, capacityShareOf(call.priority)), ledger.closedMs())
+    const plainMs = estimate.waitMs(call, capacityShareOf(call.priority))
+    if (plainMs > 0) expected.set(call, plainMs)
+    const waitMs = Math.max(plainMs * estimate.bias(call.priority), ledger.closedMs())
     const patience = patienceMs(call, clock.monoMs(), estimate.serviceMs(work) ?? 0)
-    if (waitMs > patience.ms && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
+    if (waitMs > patience.ms * (patience.hard ? 1 : SURE) && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
     if (shedder.turnsAway(call.priority)) return turnAway(call, 'priority_shed', waitMs)
     return undefined
   }
@@ -138,6 +143,8 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
       for (const call of batch.calls) {
         leave(call)
         ledger.sent(call)
+        const plainMs = expected.get(call)
+        if (plainMs !== undefined) estimate.waited(call.priority, plainMs, batch.dispatchedMs - (call.timings.enqueuedMs ?? batch.dispatchedMs))
         const { startMs, quantile } = call.slo
         if (startMs !== undefined) shedder.started(batch.dispatchedMs - call.timings.receivedMs > startMs, 1 - quantile)
       }

@@ -11,6 +11,8 @@ interface Line {
   /** Decayed work arrived, for the rate. */
   arrived: number
   atMs: number
+  /** Real waits over estimated ones, lately. */
+  bias: number
 }
 
 /** Memory of arrival rates and service times: long against one call, short against a change of load. */
@@ -22,6 +24,11 @@ const MAX_LINES = 32
 const RECENT_ARRIVALS = 0.05
 /** However much urgent work arrives, this share of the capacity is reckoned with for the rest: the queue has floors. */
 const LEAST_SHARE = 0.05
+/** What the estimate does not see (tenants that overtake, batches, aging) shows in real waits, and is learned; longer ones sooner. */
+const BIAS_UP = 0.1
+const BIAS_DOWN = 0.03
+const LEAST_BIAS = 0.5
+const MOST_BIAS = 4
 
 export class WaitEstimate {
   readonly #lane: LaneView
@@ -70,6 +77,18 @@ export class WaitEstimate {
     this.#msPerWork = this.#msPerWork === undefined ? sample : this.#msPerWork + (sample - this.#msPerWork) * SERVICE_GAIN
   }
 
+  /** A call that was expected to wait `estimatedMs` (without the bias then in force) waited `waitedMs`. */
+  waited(priority: number, estimatedMs: number, waitedMs: number): void {
+    if (!(estimatedMs > 0) || !Number.isFinite(waitedMs)) return
+    const line = this.#line(priority)
+    const ratio = Math.min(MOST_BIAS, Math.max(LEAST_BIAS, waitedMs / estimatedMs))
+    line.bias += (ratio - line.bias) * (ratio > line.bias ? BIAS_UP : BIAS_DOWN)
+  }
+
+  bias(priority: number): number {
+    return this.#line(priority).bias
+  }
+
   /** More urgent calls than this wait. */
   urgentWaiting(priority: number): boolean {
     return this.#lines.some((line) => line.priority < priority && line.waiting > 0)
@@ -81,7 +100,7 @@ export class WaitEstimate {
   }
 
   /**
-   * Expected wait of this call if it arrives now, ms; 0 while nothing is known. `capacityShare`: the part of the limit that
+   * Expected wait of this call if it arrives now, ms, before the learned bias; 0 while nothing is known. `capacityShare`: the part of the limit that
    * it may use.
    */
   waitMs(call: Call, capacityShare = 1): number {
@@ -117,7 +136,7 @@ export class WaitEstimate {
     const found = this.#lines.find((line) => line.priority === priority)
     if (found) return found
     if (this.#lines.length >= MAX_LINES) return this.#lines.reduce((best, line) => (Math.abs(line.priority - priority) < Math.abs(best.priority - priority) ? line : best))
-    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs() }
+    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs(), bias: 1 }
     this.#lines = [...this.#lines, made].sort((a, b) => a.priority - b.priority)
     return made
   }
