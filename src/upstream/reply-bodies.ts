@@ -65,6 +65,7 @@ abstract class ExchangeBody implements AsyncIterableIterator<Chunk> {
 export class PassThroughBody extends ExchangeBody {
   readonly #side: SideReader | undefined
   readonly #filter: ByteFilter | undefined
+  readonly #whole = new WholeEvents()
 
   constructor(exchange: HttpExchange, side: SideReader | undefined, filter: ByteFilter | undefined) {
     super(exchange)
@@ -72,23 +73,63 @@ export class PassThroughBody extends ExchangeBody {
     this.#filter = filter
   }
 
-  protected chunk(bytes: Uint8Array): Chunk {
-    const raw = this.#filter ? this.#filter.push(bytes) : bytes
-    if (!this.#side) return { raw, tokens: 0 }
+  protected chunk(bytes: Uint8Array): Chunk | undefined {
+    if (!this.#side) return { raw: bytes, tokens: 0 }
+    const raw = this.#filter ? this.#filter.push(bytes) : this.#whole.push(bytes)
     const { deltas, tokens } = this.#side.push(bytes)
+    if (raw.length === 0 && deltas === undefined && tokens === 0) return undefined
     if (deltas === undefined) return { raw, tokens }
     refuseBroken(deltas)
     return { raw, deltas, tokens }
   }
 
   protected last(): Chunk | undefined {
-    const raw = this.#filter?.end()
+    const raw = this.#filter ? this.#filter.end() : this.#whole.end()
     const facts = this.#side?.end()
     refuseBroken(facts?.deltas)
-    const rest = raw !== undefined && raw.length > 0 ? { raw } : {}
-    if (facts?.deltas) return { ...rest, deltas: facts.deltas, tokens: facts.tokens }
-    return raw !== undefined && raw.length > 0 ? { raw, tokens: facts?.tokens ?? 0 } : undefined
+    if (facts?.deltas) return { ...(raw.length > 0 ? { raw } : {}), deltas: facts.deltas, tokens: facts.tokens }
+    return raw.length > 0 ? { raw, tokens: 0 } : undefined
   }
+}
+
+const [LF, CR] = [10, 13]
+/** More than this of one event is let through as it comes. */
+const MAX_HELD_BYTES = 256 * 1024
+const NONE = Buffer.alloc(0)
+
+/**
+ * Holds back what has come of an event until the rest is here. No client can use half an event, and an error that must be
+ * said in band after half of one would be unreadable. Nearly every piece ends with its event and passes as it is.
+ */
+class WholeEvents {
+  #held: Uint8Array = NONE
+
+  push(bytes: Uint8Array): Uint8Array {
+    const all = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes])
+    // Only the new bytes can hold the end of an event, or its second half.
+    const end = lastEventEnd(all, Math.max(0, this.#held.length - 3))
+    if (end === all.length || all.length - end > MAX_HELD_BYTES) {
+      this.#held = NONE
+      return all
+    }
+    this.#held = all.subarray(end)
+    return end === 0 ? NONE : all.subarray(0, end)
+  }
+
+  end(): Uint8Array {
+    const rest = this.#held
+    this.#held = NONE
+    return rest
+  }
+}
+
+/** Index after the last blank line that begins at `from` or later; 0 when there is none. */
+function lastEventEnd(bytes: Uint8Array, from: number): number {
+  for (let at = bytes.length - 1; at > from; at--) {
+    if (bytes[at] !== LF) continue
+    if (bytes[at - 1] === LF || (bytes[at - 1] === CR && bytes[at - 2] === LF)) return at + 1
+  }
+  return 0
 }
 
 /** Everything that the bytes say, for another protocol's edge. */
