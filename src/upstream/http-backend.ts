@@ -55,6 +55,8 @@ export interface HttpUpstream {
   readonly healthPath: string
   /** Relative to the base URL. */
   readonly modelsPath: string
+  /** Last touches to a translated body: names that this upstream has for the same thing. */
+  adapt?(body: unknown): unknown
   /** A pass-through call that must be changed on its way, such as to ask for usage. */
   amend?(call: Call): { body: Uint8Array | string; filter?: () => ByteFilter } | undefined
 }
@@ -106,7 +108,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
     if (own !== undefined) headers.push(...upstream.credential(own))
     injectTrace(addHeaders(headers), call.span)
     const operation = protocol.routes.find((route) => route.path === path)?.operation ?? call.operation
-    return { request: { method: 'POST', path: base.path + path, headers, body: toJson(body) }, operation, translated: true }
+    return { request: { method: 'POST', path: base.path + path, headers, body: toJson(upstream.adapt ? upstream.adapt(body) : body) }, operation, translated: true }
   }
 
   function prepare(call: Call): Prepared {

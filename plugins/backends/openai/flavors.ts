@@ -16,18 +16,21 @@ export interface FlavorFacts {
    * Usage in streams. `asked`: with `stream_options.include_usage`. `always`: the last event has it unasked.
    */
   readonly streamUsage: 'asked' | 'always'
+  /** What the bound on a chat's output is called. */
+  readonly outputLimit: 'max_tokens' | 'max_completion_tokens'
   /** Calls at once where the user names none: the server's own default, or what a small paid tier bears. */
   readonly slots: number
   /** What a control loop can turn from here. None of these servers lets a client change its batch while it runs. */
   readonly lever: 'concurrency'
 }
 
-const COMPATIBLE: FlavorFacts = { provider: 'openai', healthPath: './models', modelsPath: '/models', credential: 'bearer', streamUsage: 'asked', slots: 64, lever: 'concurrency' }
+const COMPATIBLE: FlavorFacts = { provider: 'openai', healthPath: './models', modelsPath: '/models', credential: 'bearer', streamUsage: 'asked', outputLimit: 'max_tokens', slots: 64, lever: 'concurrency' }
 
 export const FLAVORS: { readonly [F in Flavor]: FlavorFacts } = {
   compatible: COMPATIBLE,
-  openai: COMPATIBLE,
-  azure: { ...COMPATIBLE, provider: 'azure.ai.openai', credential: 'api-key' },
+  // Its reasoning models take the new name only, all others take both.
+  openai: { ...COMPATIBLE, outputLimit: 'max_completion_tokens' },
+  azure: { ...COMPATIBLE, provider: 'azure.ai.openai', credential: 'api-key', outputLimit: 'max_completion_tokens' },
   // --max-num-seqs defaults to 256 (1,024 on the largest GPUs).
   vllm: { ...COMPATIBLE, provider: 'vllm', healthPath: '/health', metricsPath: '/metrics', slots: 256 },
   // --parallel defaults to a handful of slots; /metrics only with --metrics.

@@ -1,5 +1,6 @@
 /** Any upstream that speaks OpenAI's protocol: hosted ones, vLLM, llama.cpp's server, Ollama, TGI, … */
 import { httpBackend, openAiProtocol, type Backend, type HttpBackendOptions } from '../../../src/index.ts'
+import { adaptBody } from './adapt-body.ts'
 import { FLAVORS, type Flavor } from './flavors.ts'
 import { askForUsage, dropUsageEvents } from './track-usage.ts'
 
@@ -27,6 +28,7 @@ export function openai(options: OpenAiOptions): Backend {
       credential: (key) => (facts.credential === 'api-key' ? ['api-key', key] : ['authorization', `Bearer ${key}`]),
       healthPath: facts.healthPath,
       modelsPath: facts.modelsPath,
+      adapt: (body) => adaptBody(facts, body),
       ...(asks
         ? {
             amend: (call) => {

@@ -1,6 +1,7 @@
 /** How vLLM, llama.cpp's server, Ollama and TGI differ from OpenAI on the wire: one small reply each, in that server's shape. */
 import type { ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
+import { adaptBody } from '../../../../plugins/backends/openai/adapt-body.ts'
 import { FLAVORS, type Flavor } from '../../../../plugins/backends/openai/flavors.ts'
 import { openai, type OpenAiOptions } from '../../../../plugins/backends/openai/openai.ts'
 import { openAiProtocol, type Backend, type Delta } from '../../../../src/index.ts'
@@ -135,6 +136,14 @@ describe('errors that call themselves a success', () => {
     await readAll(await serve(backend, call))
     expect(call.settlement).toMatchObject({ outcome: 'error', reason: 'in_band_error' })
   })
+})
+
+it('translated bodies use the flavor\'s own words', () => {
+  const chat = { model: 'm', messages: [], max_tokens: 5, stream: true, stream_options: { include_usage: true } }
+  expect(adaptBody(FLAVORS.vllm, chat)).toEqual(chat)
+  expect(adaptBody(FLAVORS.openai, chat)).toEqual({ model: 'm', messages: [], max_completion_tokens: 5, stream: true, stream_options: { include_usage: true } })
+  expect(adaptBody(FLAVORS.mistral, chat)).toEqual({ model: 'm', messages: [], max_tokens: 5, stream: true })
+  expect(adaptBody(FLAVORS.openai, { model: 'm', prompt: 'x', max_tokens: 5 })).toEqual({ model: 'm', prompt: 'x', max_tokens: 5 })
 })
 
 it('every flavor is complete', () => {
