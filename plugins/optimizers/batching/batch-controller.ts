@@ -82,7 +82,7 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   const current = Math.min(sizeKnob.value, cap)
   // When even a call alone takes too long, smaller batches cannot help: they would only finish fewer calls.
   const feasible = view.lone(workPerCall) <= budgetMs
-  const allowed = feasible ? largestWithin(view, workPerCall, budgetMs, cap) : current
+  const allowed = feasible ? largestWithin(view, workPerCall, budgetMs, cap) : Math.max(current, bestSeen(view, workPerCall, cap).size)
   const best = bestSeen(view, workPerCall, Math.min(cap, allowed))
   const currentPerMs = current / view.p50(current * workPerCall)
   const numbers = { workPerCall, meanSize, allowed, best: best.size, p95Ms: view.p95(current * workPerCall), ...(Number.isFinite(budgetMs) ? { budgetMs } : {}), slowdown: curve.speed }

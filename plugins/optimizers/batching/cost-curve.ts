@@ -23,6 +23,8 @@ export interface CostCurve {
   /** How many times slower than the learned curve the backend is right now. */
   readonly speed: number
   readonly seq: number
+  /** The latest slowdown that was taken for one of speed: what a run took then, as measured. */
+  readonly lastShift?: { readonly work: number; readonly ms: number; readonly seq: number }
 }
 
 export interface CurvePoint {
@@ -42,6 +44,9 @@ const FORGET_AFTER = 400
 const PENDING = 5
 /** A median this far off is a change of speed, and taken over whole. */
 const SHIFT = 1.3
+/** Two slowdowns within this many batches, at sizes this far apart: the delay is not the batch's own. */
+const SAME_EVENT = 120
+const APART = 1.4
 /** Smaller differences are followed slowly: most of them are shape. */
 const DRIFT_GAIN = 0.1
 /** Times within a bucket are brought to its middle by this power of work: between a fixed cost (0) and a proportional one (1). */
@@ -64,13 +69,22 @@ export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
   const ratio = quantile(waiting.slice(-PENDING).map(ratioOf), 0.5)
   if (waiting.length >= 3 && (ratio > SHIFT || ratio < 1 / SHIFT)) {
     // Those of before the change would be taken for shape at the new speed: they are let go.
-    const pending = waiting.filter((one) => ratioOf(one) / ratio < SHIFT && ratioOf(one) / ratio > 1 / SHIFT)
-    return { buckets, pending: pending.slice(-PENDING), speed: bounded(curve.speed * ratio), seq }
+    const pending = waiting.filter((one) => ratioOf(one) / ratio < SHIFT && ratioOf(one) / ratio > 1 / SHIFT).slice(-PENDING)
+    const { lastShift } = curve
+    if (ratio > 1 && lastShift && seq - lastShift.seq <= SAME_EVENT && lastShift.work >= work * APART) {
+      // The size was cut for a slowdown, and the smaller batches are slow again, by more than speed explains: what was added
+      // is the same for every size. With a new speed each time the size would spiral down to 1, so the shape is learned anew.
+      const anew = [lastShift, ...pending].reduce<Bucket[]>((made, one) => put(made, one.work, one.ms, seq), [])
+      return { buckets: anew, pending: [], speed: 1, seq }
+    }
+    return { buckets, pending, speed: bounded(curve.speed * ratio), seq, ...(ratio > 1 ? { lastShift: { work, ms, seq } } : {}) }
   }
+  const { lastShift } = curve
+  const kept = lastShift ? { lastShift } : {}
   const speed = bounded(curve.speed * ratio ** DRIFT_GAIN)
   const [oldest, ...pending] = waiting
-  if (waiting.length <= PENDING || !oldest) return { buckets, pending: waiting, speed, seq }
-  return { buckets: put(buckets, oldest.work, oldest.ms / speed, seq), pending, speed, seq }
+  if (waiting.length <= PENDING || !oldest) return { buckets, pending: waiting, speed, seq, ...kept }
+  return { buckets: put(buckets, oldest.work, oldest.ms / speed, seq), pending, speed, seq, ...kept }
 }
 
 const bounded = (speed: number): number => Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed))
