@@ -154,6 +154,8 @@ function lintPanel(panel: PanelJson, context: LintContext, say: Say): void {
   for (const target of panel.targets ?? []) {
     if (target.datasource?.uid !== DATA_SOURCE) say(title, 'panel-datasource', 'a query is not on the data-source variable')
     if (!target.legendFormat) say(title, 'target-legend', 'no legend')
+    const shown = new Set(promqlFacts(target.expr).labels)
+    for (const [, label] of (target.legendFormat ?? '').matchAll(/\{\{\s*(\w+)\s*\}\}/g)) if (!shown.has(label as string)) say(title, 'legend-labels', `${label} is in no by()`)
     lintExpr(title, target.expr, context, say, { rangeAllowed: target.instant === true })
   }
 }

@@ -2,7 +2,7 @@
 import { ReduceDataOptionsBuilder, ScaleDistributionConfigBuilder, StackingConfigBuilder, VizLegendOptionsBuilder, VizTooltipOptionsBuilder } from '@grafana/grafana-foundation-sdk/common'
 import * as common from '@grafana/grafana-foundation-sdk/common'
 import * as dashboard from '@grafana/grafana-foundation-sdk/dashboard'
-import { PanelBuilder as HeatmapBuilder } from '@grafana/grafana-foundation-sdk/heatmap'
+import { PanelBuilder as HeatmapBuilder, YAxisConfigBuilder } from '@grafana/grafana-foundation-sdk/heatmap'
 import { DataqueryBuilder, PromQueryFormat, QueryEditorMode } from '@grafana/grafana-foundation-sdk/prometheus'
 import { PanelBuilder as StatBuilder } from '@grafana/grafana-foundation-sdk/stat'
 import { PanelBuilder as StateTimelineBuilder } from '@grafana/grafana-foundation-sdk/statetimeline'
@@ -224,6 +224,7 @@ export function heatmap(spec: HeatmapSpec): Panel {
   return frame(new HeatmapBuilder(), spec, 12, 8)
     .targets([target(spec.buckets, '{{le}}', 'A').range().format(PromQueryFormat.Heatmap)])
     .calculate(false)
+    .yAxis(new YAxisConfigBuilder().unit(spec.unit))
     .cellGap(1)
     .showLegend()
     .build()

@@ -57,6 +57,7 @@ describe('each rule catches its offender', () => {
     ['panel-no-targets', (board) => void (firstPanel(board)['targets'] = [])],
     ['ref-ids', (board) => firstPanel(board)['targets'].push(firstPanel(board)['targets'][0])],
     ['target-legend', (board) => void (firstPanel(board)['targets'][0].legendFormat = '')],
+    ['legend-labels', (board) => void (firstPanel(board)['targets'][0].legendFormat = '{{backend}}')],
     ['state-timeline', (board) => void (firstPanel(board)['type'] = 'state-timeline')],
     ['target-promql', setExpr('sum(rate(')],
     ['metric-exists', setExpr(`sum(rate(flyball_cals_total{${T}}[$__rate_interval]))`)],
