@@ -14,7 +14,7 @@ export interface ClassResult {
   readonly goodput: number
   /** Mean over offered requests of how near each came to its targets, 0-1: cannot be gamed by being just in time. */
   readonly smoothGoodput: number
-  /** Requests whose call was handed to a backend within the class's `startMs`, over offered; undefined without one. */
+  /** Of the requests that were handed to a backend, those within the class's `startMs`; undefined without one. */
   readonly startedInTime: number | undefined
   /** From the first arrival, of requests that were answered, ms. */
   readonly ttftMs: QuantileSet
@@ -39,6 +39,7 @@ export interface RequestEnd {
   readonly arrivedMs: number
   readonly outcome: string
   readonly met: boolean
+  readonly metFromFirst: boolean
   readonly smooth: number
   readonly startedInTime: boolean | undefined
   readonly ttftMs: number | undefined
@@ -71,6 +72,7 @@ export class RunMetrics {
   readonly smoothBySecond: number[] = []
   offered = 0
   met = 0
+  metFromFirst = 0
   smooth = 0
   attempts = 0
   /** Service that counted for a request that met its targets, and all service, ms. */

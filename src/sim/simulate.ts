@@ -50,6 +50,8 @@ export interface SimulationResult {
   readonly met: number
   /** Requests within their targets, over offered ones. */
   readonly goodput: number
+  /** The same, the wait of earlier attempts included. */
+  readonly goodputFromFirst: number
   readonly smoothGoodput: number
   readonly goodputPerS: number
   readonly attempts: number
@@ -154,6 +156,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     offered: metrics.offered,
     met: metrics.met,
     goodput: ratio(metrics.met, metrics.offered),
+    goodputFromFirst: ratio(metrics.metFromFirst, metrics.offered),
     smoothGoodput: ratio(metrics.smooth, metrics.offered),
     goodputPerS: (metrics.met * 1_000) / spanMs,
     attempts: metrics.attempts,
