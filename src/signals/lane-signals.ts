@@ -29,7 +29,7 @@ export const LANE_SIGNALS = {
 
 type Windows = { readonly [K in keyof typeof LANE_SIGNALS]: SignalWindow }
 
-const REJECTED = /^(upstream_(429|503|529)|upstream_timeout)$/
+const REJECTED = /^((upstream|in_band)_(429|503|529)|upstream_timeout)$/
 
 /** Service time without what a slow reader added. */
 export function serviceMsOf(settlement: Settlement): number | undefined {

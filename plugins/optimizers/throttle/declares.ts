@@ -10,7 +10,7 @@ export const knobs = {
     unit: '{call}',
     doc: 'Most calls in flight at the backend.',
     scope: ['backend'],
-    maxUp: 1.25,
+    maxUp: 2,
     maxDown: 0.5,
     minStep: 0.25,
     safeDirection: 'down',

@@ -4,7 +4,6 @@
  * multiple of the uncongested latency. Cuts fast, raises slowly, and only raises a limit that is really used.
  */
 import type { Controller, ControllerInput, Decision, Reading, SloClass, Why } from '../../../src/index.ts'
-import { quantile } from '../../../src/index.ts'
 import { knobs } from './declares.ts'
 import { logSlope, mean, median } from './sample-stats.ts'
 
@@ -21,6 +20,8 @@ export interface LimitState {
   readonly lastRejectCutMs: number | null
   /** Windows in a row that grew. */
   readonly growing: number
+  /** The limit that last served a used window well; rejects do not change it: they say when, not how many. */
+  readonly goodLimit: number | null
   /** Windows since the last move, without a target. */
   readonly held: number
   /** Without a target: closed windows, oldest first, and the lowest median ms per unit of work. */
@@ -30,6 +31,8 @@ export interface LimitState {
 
 /** A p95 of fewer samples is a maximum. */
 const MIN_SAMPLES = 20
+/** From so many on the quantile is taken at its word. */
+const SURE_SAMPLES = 200
 const MAX_SAMPLES = 400
 const RECENT = 32
 const HISTORY = 6
@@ -46,6 +49,10 @@ const GROWTH = 0.1
 /** After three windows of growth with this much headroom the limit is far from where it matters: grow faster. */
 const FAR_HEADROOM = 0.2
 const FAR_GROWTH = 0.25
+/** After rejects: far below what was good, it is doubled back to near there as long as latency has plenty of room. */
+const FAR_BELOW = 0.7
+const BACK_TO = 0.9
+const RECOVERY_SAMPLES = 5
 /** Without a target: latency per unit of work may reach this multiple of the uncongested one. Absolute: it does not drift. */
 const MAX_SLOWDOWN = 4
 /** More in flight must bring at least this share of its own growth in throughput. */
@@ -63,7 +70,7 @@ const FLAT = 0.9
 const LOSING = 1.15
 const BACK = 0.93
 
-const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, growing: 0, held: 0, history: [], baselineMs: null }
+const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, growing: 0, goodLimit: null, held: 0, history: [], baselineMs: null }
 
 /** A number that a clock or a counter could have given. */
 const sane = (value: number): boolean => Number.isFinite(value) && value > 0 && value < 1e12
@@ -92,18 +99,33 @@ function take(state: LimitState, input: ControllerInput): LimitState {
 /** The window closes; the next one begins now. */
 const fresh = (state: LimitState, nowMs: number, more: Partial<LimitState> = {}): LimitState => ({ ...state, unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: nowMs, ...more })
 
-/** Room left under the tightest of the targets, as a share of it; undefined without targets, NaN without enough samples. */
-function headroom(state: LimitState, slo: SloClass | undefined): { h: number; atMs: number; targetMs: number } | undefined {
+interface Headroom {
+  /** Room left under the target, as a share of it. */
+  readonly h: number
+  /** The same at the least and at the most, by what the window's own size leaves open about its quantile. */
+  readonly least: number
+  readonly most: number
+  readonly atMs: number
+  readonly targetMs: number
+  readonly samples: number
+}
+
+/** Of the tightest of the targets; undefined without targets, `samples` below MIN_SAMPLES when there are too few to say. */
+function headroom(state: LimitState, slo: SloClass | undefined): Headroom | undefined {
   if (!slo) return undefined
-  const targets: { targetMs: number; share: number; samples: readonly number[] }[] = []
-  if (slo.itlMs !== undefined) targets.push({ targetMs: slo.itlMs, share: 1, samples: state.unitMs })
-  if (slo.ttftMs !== undefined) targets.push({ targetMs: slo.ttftMs, share: WHOLE_CALL_SHARE, samples: state.ttftMs })
-  if (slo.e2eMs !== undefined) targets.push({ targetMs: slo.e2eMs, share: WHOLE_CALL_SHARE, samples: state.serviceMs })
-  let tightest: { h: number; atMs: number; targetMs: number } | undefined
-  for (const { targetMs, share, samples } of targets) {
-    const atMs = samples.length < MIN_SAMPLES ? Number.NaN : quantile([...samples], slo.quantile)
-    const h = (AIM * targetMs * share - atMs) / (targetMs * share)
-    if (!tightest || Number.isNaN(tightest.h) || h < tightest.h) tightest = { h, atMs, targetMs: targetMs * share }
+  const targets: { targetMs: number; samples: readonly number[] }[] = []
+  if (slo.itlMs !== undefined) targets.push({ targetMs: slo.itlMs, samples: state.unitMs })
+  if (slo.ttftMs !== undefined) targets.push({ targetMs: slo.ttftMs * WHOLE_CALL_SHARE, samples: state.ttftMs })
+  if (slo.e2eMs !== undefined) targets.push({ targetMs: slo.e2eMs * WHOLE_CALL_SHARE, samples: state.serviceMs })
+  let tightest: Headroom | undefined
+  for (const { targetMs, samples } of targets) {
+    const sorted = [...samples].sort((a, b) => a - b)
+    const share = (q: number): number => (AIM * targetMs - (sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? Number.NaN)) / targetMs
+    // The share of calls below the true quantile varies like a coin with that probability.
+    const spread = Math.sqrt((slo.quantile * (1 - slo.quantile)) / Math.max(1, sorted.length))
+    const h = share(slo.quantile)
+    const found: Headroom = { h, least: share(Math.min(1, slo.quantile + spread)), most: share(slo.quantile - spread), atMs: AIM * targetMs - h * targetMs, targetMs, samples: sorted.length }
+    if (!tightest || found.samples < MIN_SAMPLES || (tightest.samples >= MIN_SAMPLES && h < tightest.h)) tightest = found
   }
   return tightest
 }
@@ -134,19 +156,36 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   const roundTripMs = state.recentMs.length === 0 ? 0 : median(state.recentMs)
   const waited = nowMs - (state.sinceMs ?? nowMs)
   const window = { ...base, samples: state.unitMs.length, roundTripMs }
+  const quiet = points(input.readings['rejects']).every(({ y }) => !(y > 0))
+  if (quiet && used && state.goodLimit !== null && limit < FAR_BELOW * state.goodLimit && state.unitMs.length >= RECOVERY_SAMPLES && waited >= roundTripMs && hasRoom(state, input.slo)) {
+    return turn(Math.min(BACK_TO * state.goodLimit, limit * knobs.limit.maxUp), { reason: 'work_conserving', numbers: { ...window, goodLimit: state.goodLimit } })
+  }
   if (state.unitMs.length < MIN_SAMPLES || waited < roundTripMs) return { state, moves: [], why: { reason: 'learning', numbers: window } }
 
   const room = headroom(state, input.slo)
   if (room === undefined) return byThroughput(state, input, { limit, hard, used, inUse, window, turn })
+  if (room.samples < MIN_SAMPLES) return { state, moves: [], why: { reason: 'learning', numbers: window } }
   const { h, atMs, targetMs } = room
-  if (Number.isNaN(h)) return { state, moves: [], why: { reason: 'learning', numbers: window } }
-  const numbers = { ...window, headroom: h, atMs, targetMs }
-  if (h < -DEAD_BAND) return turn(inUse * Math.max(DEEPEST_CUT, 1 + h), { reason: 'slo_exceeded', numbers }, {}, { predicted: AIM * targetMs })
-  if (h <= DEAD_BAND) return { state: fresh(state, nowMs, { growing: 0 }), moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
+  const numbers = { ...window, headroom: h, least: room.least, most: room.most, atMs, targetMs }
+  const sure = room.samples >= SURE_SAMPLES
+  const cut = (sure ? h : room.most) < -DEAD_BAND
+  const grow = !cut && (sure ? h : room.least) > DEAD_BAND
+  const goodLimit = cut ? Math.min(limit, state.goodLimit ?? limit) : used ? limit : state.goodLimit
+  if (cut) return turn(inUse * Math.max(DEEPEST_CUT, 1 + h), { reason: 'slo_exceeded', numbers }, { goodLimit }, { predicted: AIM * targetMs })
+  // Not sure yet which side of the band it is on: the window stays open.
+  if (!grow && !sure) return { state, moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
+  if (!grow) return { state: fresh(state, nowMs, { growing: 0, goodLimit }), moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
   if (!used) return { state: fresh(state, nowMs, { growing: 0 }), moves: [], why: { reason: 'app_limited', numbers }, predicted: atMs }
   const far = state.growing >= 3 && h > FAR_HEADROOM
   const factor = 1 + Math.min(far ? FAR_GROWTH : GROWTH, h / 2)
-  return turn(Math.max(limit * factor, limit + Math.min(knobs.limit.minStep, h)), { reason: 'slo_headroom', numbers }, {}, { predicted: atMs * Math.min(factor, targetMs / atMs) })
+  return turn(Math.max(limit * factor, limit + Math.min(knobs.limit.minStep, h)), { reason: 'slo_headroom', numbers }, { goodLimit }, { predicted: atMs * Math.min(factor, targetMs / atMs) })
+}
+
+/** Even the worst of a few calls is far inside every target. */
+function hasRoom(state: LimitState, slo: SloClass | undefined): boolean {
+  const room = headroom(state, slo)
+  if (room) return room.samples >= RECOVERY_SAMPLES && room.least > FAR_HEADROOM
+  return state.baselineMs === null || median(state.unitMs) < 1.5 * state.baselineMs
 }
 
 /** Rejects of calls that were sent under today's limit; undefined: nothing to cut for, or a cut is still taking effect. */
@@ -188,7 +227,7 @@ function byThroughput(state: LimitState, input: ControllerInput, w: Window): Dec
   const baselineMs = state.baselineMs === null || uncongested ? unitMs : Math.min(state.baselineMs, unitMs)
   const slowdown = unitMs / baselineMs
   const numbers = { ...w.window, unitMs, baselineMs, slowdown, slope: told ? slope : 0, spread }
-  const keep = { history, baselineMs }
+  const keep = { history, baselineMs, ...(w.used && slowdown < MAX_SLOWDOWN ? { goodLimit: w.limit } : {}) }
   const stay = (reason: 'app_limited' | 'steady'): Decision<LimitState> => ({ state: fresh(state, nowMs, { ...keep, growing: 0, held: state.held + 1 }), moves: [], why: { reason, numbers } })
   if (slowdown > MAX_SLOWDOWN * (1 + DEAD_BAND)) return w.turn(w.inUse * Math.max(DEEPEST_CUT, MAX_SLOWDOWN / slowdown), { reason: 'slo_exceeded', numbers }, keep, { predicted: baselineMs * MAX_SLOWDOWN })
   if (!w.used) return stay('app_limited')
