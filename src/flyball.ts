@@ -3,6 +3,7 @@ import { createGovernor as createCore, type Governor as CoreGovernor, type Gover
 import type { BatchContext, FunctionContext } from './core/function-backend.ts'
 import { admin, type AdminOptions } from './http/admin.ts'
 import { createEdge } from './http/edge.ts'
+import { errorHandler, type ErrorHandler } from './http/errors.ts'
 import { gateway, type GatewayOptions } from './http/gateway.ts'
 import { guard, type GuardOptions } from './http/guard.ts'
 import { health } from './http/health.ts'
@@ -22,6 +23,8 @@ export interface Governor extends CoreGovernor {
   admin(options?: AdminOptions): HttpHandler
   /** `app.get('/metrics', governor.metrics())`. Default source: the telemetry that `startTelemetry` started. */
   metrics(options?: { exporter?: ScrapeSource }): HttpHandler
+  /** Last in the app: tells clients of your own routes when a wrapped function was shed, expired or failed. */
+  errors(): ErrorHandler
   /** `app.use(governor.health())`: `/livez`, `/readyz`, `/startupz`. */
   health(): HttpHandler
   wrap<I, O>(name: string, fn: (input: I, context: FunctionContext) => O | Promise<O>, options?: WrapOptions<I>): Wrapped<I, O>
@@ -40,6 +43,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     guard: (guardOptions) => guard(edge, guardOptions),
     admin: (adminOptions) => admin(core, adminOptions),
     metrics: (metricsOptions = {}) => metricsHandler(() => metricsOptions.exporter ?? startedTelemetry()?.exporter, core.clock),
+    errors: () => errorHandler(),
     health: () => health(core),
     wrap: (name, fn, wrapOptions) => wrap(core, name, fn, wrapOptions),
     wrapBatch: (name, fn, wrapOptions) => wrapBatch(core, name, fn, wrapOptions),

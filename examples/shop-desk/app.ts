@@ -69,6 +69,7 @@ export async function createShopDesk(options: ShopDeskOptions = {}): Promise<Sho
   app.use('/metrics', governor.metrics())
   app.use(governor.health())
   app.use('/admin', governor.admin())
+  app.use(governor.errors())
 
   return {
     app,

@@ -31,6 +31,7 @@ export interface AddonSpec {
   /** 0: 32-bit floats, 1: bfloat16, 2: half as llama.cpp. */
   readonly kvType: 0 | 1 | 2
   readonly expand: boolean
+  readonly collect: boolean
   readonly maxSequences: number
   readonly tokensPerStep: number
   readonly tokenOffsets: Uint32Array
@@ -69,6 +70,7 @@ export interface AddonCore {
   /** See `STAT`. */
   stats(): Float64Array
   describe(): { readonly kernels: string; readonly threads: number; readonly contextLength: number; readonly weightBytes: number }
+  energies(): Float32Array[]
   hold(up: boolean): void
   close(): Promise<void>
 }

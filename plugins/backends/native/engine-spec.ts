@@ -7,7 +7,7 @@ import { tensorType } from './gguf-types.ts'
 import { ropeFrequencies } from './rope.ts'
 import type { Tokenizer } from './tokenizer/tokenizer.ts'
 
-export type ModelSpec = Omit<AddonSpec, 'isa' | 'threads' | 'spinMicros' | 'kvBytes' | 'kvType' | 'expand' | 'maxSequences' | 'tokensPerStep'>
+export type ModelSpec = Omit<AddonSpec, 'isa' | 'threads' | 'spinMicros' | 'kvBytes' | 'kvType' | 'expand' | 'collect' | 'maxSequences' | 'tokensPerStep'>
 
 export function modelSpec(gguf: Gguf, { config, tensors }: Model, tokenizer: Tokenizer): ModelSpec {
   const table: (GgufTensor | undefined)[] = [tensors.embedding, tensors.outputNorm, tensors.output === tensors.embedding ? undefined : tensors.output]

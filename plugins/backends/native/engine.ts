@@ -38,6 +38,8 @@ export interface CpuEngineOptions {
   readonly kvPrecision?: KvPrecision
   /** Turn all matrices into 32-bit floats on loading, to compare a quantised model with itself. Default false. */
   readonly expandWeights?: boolean
+  /** Add up the squares of every matrix's inputs, for calibration; computes on one thread. Default false. */
+  readonly collectEnergies?: boolean
   /** How long a thread that waits for the others spins before it sleeps. Default 30 µs. */
   readonly spinMicros?: number
   /** The file's header, where it has been read already. */
@@ -56,6 +58,8 @@ export interface CpuEngineStats extends EngineStats {
   /** Tokens kept for reuse by later requests. */
   readonly cachedTokens: number
 }
+
+type Attention = Pick<GenerateRequest, 'attentionWindow' | 'attentionSinks'>
 
 const DEFAULT_MAX_SEQUENCES = 32
 const DEFAULT_TOKENS_PER_STEP = 512
@@ -110,6 +114,7 @@ export class CpuEngine implements NativeEngine {
           kvBytes: options.kvBudgetBytes ?? defaultBudget(config.contextLength * bytesPerToken),
           kvType: KV_TYPE[precision],
           expand: options.expandWeights ?? false,
+          collect: options.collectEnergies ?? false,
           maxSequences: options.maxSequences ?? DEFAULT_MAX_SEQUENCES,
           tokensPerStep: options.tokensPerStep ?? DEFAULT_TOKENS_PER_STEP,
         },
@@ -176,9 +181,20 @@ export class CpuEngine implements NativeEngine {
    * Natural log probabilities of each token after the first, given those before it: one fewer than `tokens`.
    * @throws as `generate`
    */
-  async score(tokens: readonly number[] | Int32Array, attention: Pick<GenerateRequest, 'attentionWindow' | 'attentionSinks'>, signal: AbortSignal): Promise<Float32Array> {
-    if (tokens.length === 1) return new Float32Array(0)
-    return this.#values(REQUEST_KIND.score, tokens, attention, signal)
+  async score(tokens: readonly number[] | Int32Array, attention: Attention, signal: AbortSignal): Promise<Float32Array> {
+    return (await this.scoreWithHits(tokens, attention, signal)).logprobs
+  }
+
+  /** The same, and for each of them 1 where it was the most likely token, else 0. */
+  async scoreWithHits(tokens: readonly number[] | Int32Array, attention: Attention, signal: AbortSignal): Promise<{ readonly logprobs: Float32Array; readonly hits: Float32Array }> {
+    if (tokens.length === 1) return { logprobs: new Float32Array(0), hits: new Float32Array(0) }
+    const values = await this.#values(REQUEST_KIND.score, tokens, attention, signal)
+    return { logprobs: values.slice(0, values.length / 2), hits: values.slice(values.length / 2) }
+  }
+
+  /** Of all computed so far: per layer four times (attention, its output, feed-forward, its output), then of the output matrix. */
+  energies(): readonly Float32Array[] {
+    return this.#core.energies()
   }
 
   stats(): CpuEngineStats {
@@ -225,7 +241,7 @@ export class CpuEngine implements NativeEngine {
     return this.#closed
   }
 
-  async #values(kind: AddonRequest['kind'], tokens: readonly number[] | Int32Array, attention: Pick<GenerateRequest, 'attentionWindow' | 'attentionSinks'>, signal: AbortSignal): Promise<Float32Array> {
+  async #values(kind: AddonRequest['kind'], tokens: readonly number[] | Int32Array, attention: Attention, signal: AbortSignal): Promise<Float32Array> {
     this.#checkRoom()
     checkPrompt(tokens, this.info.config.vocabularySize, this.info.contextLength, 0)
     if (signal.aborted) throw cancelled(signal)
@@ -238,7 +254,7 @@ export class CpuEngine implements NativeEngine {
   }
 
   /** 0 is full attention; the narrower of the request's window and the model's own counts. */
-  #attention({ attentionWindow, attentionSinks }: Pick<GenerateRequest, 'attentionWindow' | 'attentionSinks'>): { window: number; sinks: number } {
+  #attention({ attentionWindow, attentionSinks }: Attention): { window: number; sinks: number } {
     const asked = attentionWindow ?? Infinity
     const own = this.#window > 0 ? this.#window : Infinity
     const window = Math.min(asked, own)

@@ -8,7 +8,7 @@ import type { Gguf } from './gguf.ts'
 import type { GgufMetadata } from './gguf-metadata.ts'
 import { countParameters, readModel } from './gguf-model.ts'
 import { forFile, ModelError } from './model-error.ts'
-import { ReferenceEngine } from './reference-engine.ts'
+import { openEngine } from './open-engine.ts'
 import { StopStrings } from './stop-strings.ts'
 import { Tokenizer } from './tokenizer/tokenizer.ts'
 
@@ -28,7 +28,7 @@ export interface GenerateOptions {
   readonly clock?: Clock
   /** Called with each piece of text as it comes. */
   readonly onText?: (text: string) => void
-  /** Opens the engine. Default: the TypeScript one. */
+  /** Opens the engine. Default: the best one at hand. */
   readonly open?: (path: string, options: { readonly clock: Clock; readonly gguf: Gguf; readonly signal?: AbortSignal }) => Promise<NativeEngine>
 }
 
@@ -53,7 +53,7 @@ export interface GenerateResult {
 /** @throws ModelError for the file, FlyballError for the request */
 export async function runGenerate(options: GenerateOptions): Promise<GenerateResult> {
   const { clock = systemClock, signal = new AbortController().signal } = options
-  const open = options.open ?? ReferenceEngine.open
+  const open = options.open ?? openEngine
   const startMs = clock.monoMs()
   const gguf = readGguf(options.model)
   const tokenizer = forFile(gguf.path, () => new Tokenizer(gguf.metadata))

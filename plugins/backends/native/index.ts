@@ -1,7 +1,8 @@
 /** The native backend: a GGUF model served in this process, by the C++ engine where it is built, else by the TypeScript one. */
 import { z } from 'zod'
-import { CANONICAL, FlyballError, systemClock, type Backend, type BackendHost, type Call, type Chunk, type Clock, type Delta, type Reply } from '../../../src/index.ts'
-import { openEngine, type EngineChoice } from './open-engine.ts'
+import { CANONICAL, FlyballError, systemClock, type Backend, type BackendHost, type Call, type Chunk, type Clock, type Controller, type Delta, type Reply } from '../../../src/index.ts'
+import { nativeController } from './native-controller.ts'
+import { openModel } from './open-engine.ts'
 import type { NativeEngine } from './engine-contract.ts'
 import { NATIVE_INSTRUMENTS, NATIVE_KNOBS, NATIVE_SIGNALS } from './native-declares.ts'
 import { choiceDeltas, mergedChunks, type ChoiceStats } from './native-reply.ts'
@@ -27,9 +28,14 @@ export type NativeOptions = z.input<typeof nativeOptions>
 /** @throws ModelError, in one line, when the file is not a model that we can run. */
 export async function native(options: NativeOptions): Promise<Backend> {
   const parsed = nativeOptions.parse(options)
-  const { engine, model, tokenizer, template } = await openEngine(parsed.model, parsed as EngineChoice)
+  const { maxSequences, kvBudgetMiB, threads } = parsed
+  const { engine, tokenizer, template } = await openModel(parsed.model, {
+    engine: parsed.engine,
+    ...(maxSequences === undefined ? {} : { maxSequences }),
+    ...(kvBudgetMiB === undefined ? {} : { kvBudgetMiB }),
+    ...(threads === undefined ? {} : { threads }),
+  })
   const modelName = parsed.modelName ?? (parsed.model.split(/[\\/]/).at(-1) as string).replace(/\.gguf$/, '')
-  void model
   let clock: Clock = systemClock
   let host: BackendHost | undefined
   let stopWatching: (() => void) | undefined
@@ -69,6 +75,7 @@ export async function native(options: NativeOptions): Promise<Backend> {
     knobs: NATIVE_KNOBS,
     signals: NATIVE_SIGNALS,
     instruments: NATIVE_INSTRUMENTS,
+    controllers: { nativeBatching: nativeController as Controller },
     attach(attached) {
       host = attached
       clock = attached.clock

@@ -1,25 +1,44 @@
-/** Feeds the native backend's signals and instruments from the engine's own counts. */
-import type { BackendHost, CounterHandle, GaugeHandle } from '../../../src/index.ts'
+/** Feeds the native backend's signals and instruments from the engine's own counts, and hands its knobs down. */
+import type { BackendHost, CounterHandle, GaugeHandle, HistogramHandle } from '../../../src/index.ts'
 import type { EngineStats, NativeEngine } from './engine-contract.ts'
-import type { NATIVE_INSTRUMENTS, NATIVE_SIGNALS } from './native-declares.ts'
+import type { NATIVE_KNOBS, NATIVE_SIGNALS } from './native-declares.ts'
 
 const LOOK_MS = 500
 
-type Gauges = { readonly [K in 'kvTokens' | 'kvCapacity']: GaugeHandle<'backend'> }
-type Counters = { readonly [K in 'steps' | 'preemptions']: CounterHandle<'backend'> }
+type ByBackend = 'backend'
+interface Instruments {
+  readonly kvTokens: GaugeHandle<ByBackend>
+  readonly kvCapacity: GaugeHandle<ByBackend>
+  readonly batchTokens: GaugeHandle<ByBackend>
+  readonly sequences: GaugeHandle<ByBackend | 'state'>
+  readonly stepDuration: HistogramHandle<ByBackend>
+  readonly steps: CounterHandle<ByBackend>
+  readonly preemptions: CounterHandle<ByBackend>
+  readonly tokens: CounterHandle<ByBackend | 'kind'>
+}
+
+/** What the C++ engine has beyond the contract. */
+interface Tunable {
+  setLimits(limits: { maxSequences?: number; tokensPerStep?: number }): void
+}
+type StepStats = EngineStats & { readonly batchTokens?: number; readonly stepMs?: number }
 
 /** Returns what stops it. */
-export function watchEngine(engine: NativeEngine, name: string, host: BackendHost): () => void {
-  const instruments = host.instruments as unknown as Gauges & Counters & { sequences: GaugeHandle<'backend' | 'state'>; tokens: CounterHandle<'backend' | 'kind'> } & Record<keyof typeof NATIVE_INSTRUMENTS, unknown>
+export function watchEngine(engine: NativeEngine & Partial<Tunable>, name: string, host: BackendHost): () => void {
+  const instruments = host.instruments as unknown as Instruments
   const signals = host.signals as unknown as { readonly [K in keyof typeof NATIVE_SIGNALS]: BackendHost['signals'][string] }
+  const knobs = host.knobs as unknown as { readonly [K in keyof typeof NATIVE_KNOBS]: BackendHost['knobs'][string] }
   const backend = { backend: name }
-  const kvUsed = signals.kvUsed.for(backend)
-  const waiting = signals.waiting.for(backend)
-  let last: EngineStats = engine.stats()
+  const windows = { kvUsed: signals.kvUsed.for(backend), waiting: signals.waiting.for(backend), running: signals.running.for(backend), stepMs: signals.stepMs.for(backend) }
+  const limits = { maxSequences: knobs.maxSequences.for(backend), tokensPerStep: knobs.tokensPerStep.for(backend) }
+  const openedWith = engine.stats().maxSequences
+  let applied = { maxSequences: -1, tokensPerStep: -1 }
+  let last: StepStats = engine.stats()
   let cancel = (): void => {}
   const undo = [
     instruments.kvTokens.collect((report) => report(engine.stats().kvTokens, backend)),
     instruments.kvCapacity.collect((report) => report(engine.stats().kvCapacityTokens, backend)),
+    instruments.batchTokens.collect((report) => report((engine.stats() as StepStats).batchTokens ?? 0, backend)),
     instruments.sequences.collect((report) => {
       const now = engine.stats()
       report(now.running, { ...backend, state: 'running' })
@@ -27,11 +46,25 @@ export function watchEngine(engine: NativeEngine, name: string, host: BackendHos
     }),
   ]
 
+  function apply(): void {
+    if (!engine.setLimits) return
+    const wanted = { maxSequences: Math.min(openedWith, limits.maxSequences.value), tokensPerStep: limits.tokensPerStep.value }
+    if (wanted.maxSequences === applied.maxSequences && wanted.tokensPerStep === applied.tokensPerStep) return
+    applied = wanted
+    engine.setLimits(wanted)
+  }
+
   function look(): void {
-    const now = engine.stats()
+    apply()
+    const now: StepStats = engine.stats()
     if (now.running > 0 || now.waiting > 0 || now.steps > last.steps) {
-      kvUsed.push(now.kvCapacityTokens > 0 ? now.kvTokens / now.kvCapacityTokens : 0)
-      waiting.push(now.waiting)
+      windows.kvUsed.push(now.kvCapacityTokens > 0 ? now.kvTokens / now.kvCapacityTokens : 0)
+      windows.waiting.push(now.waiting)
+      windows.running.push(now.running)
+      if (now.stepMs !== undefined && now.steps > last.steps) {
+        windows.stepMs.push(now.stepMs, now.batchTokens ?? 0)
+        instruments.stepDuration.record(now.stepMs / 1_000, backend)
+      }
     }
     instruments.steps.add(now.steps - last.steps, backend)
     instruments.preemptions.add(now.preemptions - last.preemptions, backend)
@@ -44,6 +77,7 @@ export function watchEngine(engine: NativeEngine, name: string, host: BackendHos
   function again(): void {
     cancel = host.clock.after(LOOK_MS, look)
   }
+  apply()
   again()
   return () => {
     cancel()

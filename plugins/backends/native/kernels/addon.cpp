@@ -29,7 +29,7 @@ struct Spec {
   int threads = 1, spinMicros = 30;
   double kvBytes = 0;
   KvType kvType = kKvBF16;
-  bool expand = false;
+  bool expand = false, collect = false;
 };
 
 // What lives together: the order of members is the order of construction.
@@ -38,6 +38,7 @@ struct Core {
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<Model> model;
   std::unique_ptr<Engine> engine;
+  CpuDevice* device = nullptr;  // the engine's
   Napi::ThreadSafeFunction events;
   std::atomic<bool> stopping{false};  // an engine that waits for room in the queue gives up
   bool closed = false;
@@ -127,6 +128,7 @@ Spec readSpec(const Napi::Object& from) {
   spec.spinMicros = integer(from, "spinMicros", 0, 100000);
   spec.kvBytes = number(from, "kvBytes");
   spec.kvType = static_cast<KvType>(integer(from, "kvType", 0, 2));
+  spec.collect = from.Get("collect").ToBoolean();
   spec.expand = from.Get("expand").ToBoolean();
   spec.limits = {integer(from, "maxSequences", 1, 65536), integer(from, "tokensPerStep", 1, 65536)};
   const auto offsets = typed<Napi::Uint32Array>(from, "tokenOffsets", napi_uint32_array);
@@ -151,6 +153,7 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
       InstanceMethod<&CoreObject::dropCache>("dropCache"),
       InstanceMethod<&CoreObject::stats>("stats"),
       InstanceMethod<&CoreObject::describe>("describe"),
+      InstanceMethod<&CoreObject::energies>("energies"),
       InstanceMethod<&CoreObject::hold>("hold"),
       InstanceMethod<&CoreObject::close>("close"),
     });
@@ -251,6 +254,18 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
     return out;
   }
 
+  // Call it while nothing runs.
+  Napi::Value energies(const Napi::CallbackInfo& info) {
+    const auto& from = alive(info.Env()).device->energies();
+    auto out = Napi::Array::New(info.Env(), from.size());
+    for (uint32_t i = 0; i < from.size(); i++) {
+      auto values = Napi::Float32Array::New(info.Env(), from[i].size());
+      std::transform(from[i].begin(), from[i].end(), values.Data(), [](double value) { return static_cast<float>(value); });
+      out.Set(i, values);
+    }
+    return out;
+  }
+
   // hold(true): the event loop stays up for our events.
   void hold(const Napi::CallbackInfo& info) {
     if (core_ == nullptr || core_->closed) return;
@@ -316,12 +331,14 @@ class Loading final : public Napi::AsyncWorker {
   void Execute() override {
     try {
       core_->kernels = &chooseKernels(spec_.isa);
-      core_->pool = std::make_unique<ThreadPool>(spec_.threads > 0 ? spec_.threads : physicalCores(), spec_.spinMicros);
+      core_->pool = std::make_unique<ThreadPool>(spec_.collect ? 1 : spec_.threads > 0 ? spec_.threads : physicalCores(), spec_.spinMicros);
       core_->model = loadModel(spec_.path, spec_.config, spec_.refs, *core_->pool, spec_.expand);
       const size_t pageBytes = CpuDevice::pageBytesFor(spec_.config, spec_.kvType);
       const double pages = spec_.kvBytes / static_cast<double>(pageBytes);
       if (!(pages >= 1)) throw std::runtime_error("the key-value budget is smaller than one page of " + std::to_string(pageBytes) + " bytes");
       auto device = std::make_unique<CpuDevice>(*core_->model, *core_->kernels, *core_->pool, static_cast<int32_t>(pages < 1e6 ? pages : 1e6), spec_.kvType);
+      core_->device = device.get();
+      if (spec_.collect) device->collectEnergies();
       Core* core = core_.get();  // outlives its engine
       core_->engine = std::make_unique<Engine>(std::move(device), *core_->pool, spec_.config.vocabulary, spec_.config.context, spec_.limits,
                                                std::move(spec_.text), [core](std::vector<int32_t>&& words) { deliver(*core, std::move(words)); });

@@ -61,8 +61,13 @@ void CpuDevice::Input::shape(int rows, int k, bool blocksWanted, bool plainWante
 }
 
 // x[0..count) becomes columns [column, column + count) of an input's row; multiples of 32 where quantised.
-void CpuDevice::put(Input& input, const float* x, int row, int column, int count) {
+void CpuDevice::put(Input& input, int slot, const float* x, int row, int column, int count) {
   const Acts& a = input.acts;
+  if (!energies_.empty()) {
+    std::vector<double>& energy = energies_[static_cast<size_t>(slot)];
+    energy.resize(static_cast<size_t>(a.k), 0.0);
+    for (int i = 0; i < count; i++) energy[static_cast<size_t>(column + i)] += static_cast<double>(x[i]) * x[i];
+  }
   if (input.wantsBlocks) {
     const size_t tile = static_cast<size_t>(row / a.tile);
     uint8_t* blocks = input.blocks.data() + (tile * (a.k / kBlock) + column / kBlock) * a.tile * kActBytes;
@@ -71,10 +76,10 @@ void CpuDevice::put(Input& input, const float* x, int row, int column, int count
   if (input.wantsPlain) memcpy(input.plain.data() + static_cast<size_t>(row) * a.ldf + column, x, static_cast<size_t>(count) * 4);
 }
 
-void CpuDevice::normInto(Input& input, const float* x, const std::vector<float>& weight, int row, int thread) {
+void CpuDevice::normInto(Input& input, int slot, const float* x, const std::vector<float>& weight, int row, int thread) {
   float* out = scratch_[thread]->row.data();
   kernels_.rmsNorm(x, weight.data(), config_.eps, config_.dim, out);
-  put(input, out, row, 0, config_.dim);
+  put(input, slot, out, row, 0, config_.dim);
 }
 
 // All threads call it after a matrix phase: `each(row)` for every row, done when it returns; the counter is fresh.
@@ -155,7 +160,7 @@ void CpuDevice::startRow(int row, int thread) {
     table[i * 2] = static_cast<float>(std::cos(angle));
     table[i * 2 + 1] = static_cast<float>(std::sin(angle));
   }
-  normInto(normInput_, x, model_.layers[0].attentionNorm, row, thread);
+  normInto(normInput_, 0, x, model_.layers[0].attentionNorm, row, thread);
 }
 
 void CpuDevice::ropeAndStore(int layer, int row) {
@@ -247,7 +252,7 @@ void CpuDevice::attendTile(int layer, const Tile& tile, ThreadScratch& s) {
     const float inverse = 1.0f / s.sumL[i];
     float* out = attention_.data() + static_cast<size_t>(rowOf[i]) * qStride_ + static_cast<size_t>(headOf[i]) * hd;
     for (int d = 0; d < hd; d++) out[d] = s.sum[i][d] * inverse;
-    if (hd % kBlock == 0) put(attentionInput_, out, rowOf[i], headOf[i] * hd, hd);
+    if (hd % kBlock == 0) put(attentionInput_, layer * 4 + 1, out, rowOf[i], headOf[i] * hd, hd);
   }
 }
 
@@ -283,7 +288,8 @@ void CpuDevice::projectQkv(const Layer& layer) {
 }
 
 // hidden = silu(gate x) * (up x), straight into the input of the down projection.
-void CpuDevice::feedForward(const Layer& layer, ThreadScratch& s) {
+void CpuDevice::feedForward(int layerIndex, ThreadScratch& s) {
+  const Layer& layer = model_.layers[static_cast<size_t>(layerIndex)];
   const Panel &gate = layer.gate.panel, &up = layer.up.panel;
   for (int from, to; counter_.take(gate.groups, chunkFor(gate.groups), &from, &to);) {
     const size_t columns = static_cast<size_t>(to - from) * kGroup;
@@ -291,7 +297,7 @@ void CpuDevice::feedForward(const Layer& layer, ThreadScratch& s) {
     kernels_.gemm(&up, from, to - from, &normInput_.acts, s.up.data(), columns, 0);
     kernels_.siluMul(s.gate.data(), s.up.data(), static_cast<int32_t>(columns) * rows_);
     const int count = std::min(static_cast<int>(columns), gate.n - from * kGroup);
-    for (int row = 0; row < rows_; row++) put(ffnInput_, s.gate.data() + static_cast<size_t>(row) * columns, row, from * kGroup, count);
+    for (int row = 0; row < rows_; row++) put(ffnInput_, layerIndex * 4 + 3, s.gate.data() + static_cast<size_t>(row) * columns, row, from * kGroup, count);
   }
 }
 
@@ -313,20 +319,20 @@ void CpuDevice::work(int thread) {
     if (config_.headDim % kBlock == 0) {
       pool_.barrier([&] { counter_.reset(); });
     } else {
-      rowsBetween(rows_, [&](int row) { put(attentionInput_, attention_.data() + static_cast<size_t>(row) * qStride_, row, 0, attentionInput_.acts.k); });
+      rowsBetween(rows_, [&](int row) { put(attentionInput_, l * 4 + 1, attention_.data() + static_cast<size_t>(row) * qStride_, row, 0, attentionInput_.acts.k); });
     }
     addProjection(layer.attentionOutput.panel, attentionInput_, layer.outputBias);
-    rowsBetween(rows_, [&](int row) { normInto(normInput_, x(row), layer.ffnNorm, row, thread); });
-    feedForward(layer, s);
+    rowsBetween(rows_, [&](int row) { normInto(normInput_, l * 4 + 2, x(row), layer.ffnNorm, row, thread); });
+    feedForward(l, s);
     pool_.barrier([&] { counter_.reset(); });
     addProjection(layer.down.panel, ffnInput_, kNoBias);
     if (l + 1 < config_.layers)
-      rowsBetween(rows_, [&](int row) { normInto(normInput_, x(row), model_.layers[static_cast<size_t>(l) + 1].attentionNorm, row, thread); });
+      rowsBetween(rows_, [&](int row) { normInto(normInput_, (l + 1) * 4, x(row), model_.layers[static_cast<size_t>(l) + 1].attentionNorm, row, thread); });
   }
   rowsBetween(outputs_, [&](int i) {
     float* out = normed_.data() + static_cast<size_t>(i) * dimStride_;
     kernels_.rmsNorm(x(batch_->outputRows[static_cast<size_t>(i)]), model_.outputNorm.data(), config_.eps, config_.dim, out);
-    if (i < logitRows_) put(headInput_, out, i, 0, config_.dim);
+    if (i < logitRows_) put(headInput_, config_.layers * 4, out, i, 0, config_.dim);
   });
   if (logitRows_ == 0) return;
   const Panel& head = model_.head();

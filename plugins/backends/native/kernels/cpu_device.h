@@ -26,6 +26,10 @@ class CpuDevice final : public Device {
   static size_t pageBytesFor(const ModelConfig& config, KvType kvType);
   void clearPage(int32_t page) override;
   void forward(const Batch& batch) override;
+  // From now on adds up the squares of every matrix input's columns; only with a pool of one thread. Slots: four per
+  // layer (attention, its output, feed-forward, its output), then the output matrix.
+  void collectEnergies() { energies_.resize(static_cast<size_t>(config_.layers) * 4 + 1); }
+  const std::vector<std::vector<double>>& energies() const { return energies_; }
   float* logits(size_t i) override { return logits_.data() + i * logitStride_; }
   const float* hidden(size_t i) const override { return normed_.data() + i * dimStride_; }
   size_t hiddenSize() const override { return static_cast<size_t>(config_.dim); }
@@ -42,14 +46,14 @@ class CpuDevice final : public Device {
 
   uint8_t* keyPage(int32_t page, int32_t layer, int32_t head) const;
   void prepare(const Batch& batch);
-  void put(Input& input, const float* x, int row, int column, int count);
-  void normInto(Input& input, const float* x, const std::vector<float>& weight, int row, int thread);
+  void put(Input& input, int slot, const float* x, int row, int column, int count);
+  void normInto(Input& input, int slot, const float* x, const std::vector<float>& weight, int row, int thread);
   void startRow(int row, int thread);
   void ropeAndStore(int layer, int row);
   void attendTile(int layer, const Tile& tile, ThreadScratch& scratch);
   void multiply(const Panel& w, int from, int to, const Input& input, float* out, size_t stride, const std::vector<float>& bias, bool accumulate);
   void projectQkv(const Layer& layer);
-  void feedForward(const Layer& layer, ThreadScratch& scratch);
+  void feedForward(int layer, ThreadScratch& scratch);
   void addProjection(const Panel& w, const Input& input, const std::vector<float>& bias);
   void work(int thread);
   int chunkFor(int groups) const;
@@ -65,6 +69,8 @@ class CpuDevice final : public Device {
   const size_t headPageBytes_, pageBytes_;
   Region kv_;
   std::vector<std::unique_ptr<ThreadScratch>> scratch_;
+
+  std::vector<std::vector<double>> energies_;  // empty: not collected
 
   // Of the current step.
   const Batch* batch_ = nullptr;

@@ -170,7 +170,7 @@ void Engine::build() {
     switch (s.request.kind) {
       case Kind::kGenerate:
         if (complete) {
-          rows_.push_back({&s, batch_.outputRows.size(), -1, {}, 0});
+          rows_.push_back({&s, batch_.outputRows.size(), -1, {}, 0, false});
           batch_.outputRows.push_back(last);
         }
         break;
@@ -178,7 +178,7 @@ void Engine::build() {
         for (int32_t i = 0; i < p.count; i++) {
           const size_t next = static_cast<size_t>(s.computed + i + 1);
           if (next >= s.tokens.size()) break;
-          rows_.push_back({&s, batch_.outputRows.size(), s.tokens[next], {}, 0});
+          rows_.push_back({&s, batch_.outputRows.size(), s.tokens[next], {}, 0, false});
           batch_.outputRows.push_back(first + i);
         }
         break;
@@ -211,6 +211,7 @@ void Engine::sampleRows() {
         float* logits = engine->device_->logits(row.output);
         if (row.target >= 0) {
           row.score = logProbability(logits, engine->vocabulary_, row.target);
+          row.hit = std::max_element(logits, logits + engine->vocabulary_) - logits == row.target;
           continue;
         }
         const Sequence& s = *row.sequence;
@@ -255,8 +256,10 @@ void Engine::deliver(Sequence& s, size_t output) {
   const Row& row = rows_[output];
   if (s.request.kind == Kind::kScore) {
     s.scores.push_back(static_cast<float>(row.score));
+    s.hits.push_back(row.hit ? 1.0f : 0.0f);
     if (s.scores.size() + 1 < s.tokens.size()) return;
     first();
+    s.scores.insert(s.scores.end(), s.hits.begin(), s.hits.end());
     floats(s.scores);
     finish(s, Finish::kDone, -1);
     return;

@@ -21,7 +21,7 @@ enum Event : int32_t {
   kEventFirst = 1,   // id, cached tokens, queue microseconds, prefill microseconds
   kEventToken = 2,   // id, token, logprob, n, n x (token, logprob)
   kEventFinish = 3,  // id, Finish, index of the stop string or -1
-  kEventFloats = 4,  // id, n, n floats: an embedding, or the log probabilities of a scored text
+  kEventFloats = 4,  // id, n, n floats: an embedding, or a scored text's log probabilities and then its hits (0 or 1)
 };
 
 struct EngineStats {
@@ -82,6 +82,7 @@ class Engine {
     int32_t target;      // kScore: the token whose probability is wanted; -1: sample
     Sampled sampled;
     double score = 0;
+    bool hit = false;
   };
   Batch batch_;
   std::vector<Planned> plan_;

@@ -52,6 +52,7 @@ void Scheduler::preempt(size_t index) {
   freePages(*sequence);
   sequence->pooled.clear();
   sequence->scores.clear();
+  sequence->hits.clear();
   preemptions_++;
   insertSorted(waiting_, std::move(sequence));
 }

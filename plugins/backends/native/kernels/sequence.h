@@ -49,6 +49,7 @@ struct Sequence {
   std::string tail;               // last bytes of the text, for stop strings over several tokens
   std::vector<double> pooled;     // sum of hidden states, for kEmbedMean
   std::vector<float> scores;      // log probability of each prompt token after the first, for kScore
+  std::vector<float> hits;        // 1 where it was the most likely one
   Time arrived, admitted;
 
   bool decoding() const { return computed + 1 == static_cast<int32_t>(tokens.size()) && generated > 0; }
