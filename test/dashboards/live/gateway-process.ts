@@ -1,11 +1,13 @@
 /**
  * The real gateway as a process of its own, with load, and with faults on command. Arguments: a JSON GatewayOptions.
- * Prints `{"url":…}` once it serves; then one JSON command a line on stdin.
+ * Prints `{"url":…,"declared":…}` once it serves; then one JSON command a line on stdin.
  */
 import type { ServerResponse } from 'node:http'
 import { createInterface } from 'node:readline'
 import { createGovernor, startTelemetry, type Governor } from '../../../src/index.ts'
-import { batching, cache, openai, priority, throttle } from '../../../plugins/builtin.ts'
+import { batching, cache, native, openai, priority, throttle } from '../../../plugins/builtin.ts'
+import { MODEL_FILE } from '../../../examples/shop-desk/app.ts'
+import { declaredIn } from '../../../src/cli/dashboards.ts'
 import { listen } from '../../support/listen.ts'
 import { SEESAW_KNOB, seesaw, seesawControl, type SeesawControl } from './seesaw.ts'
 
@@ -65,7 +67,7 @@ const upstream = await listen((req, res) => {
 
 const telemetry = await startTelemetry({ serviceName: 'flyball-test' })
 const governor = createGovernor({
-  backends: [openai({ name: 'chat', baseUrl: `${upstream.url}/v1`, models: [...models] })],
+  backends: [openai({ name: 'chat', baseUrl: `${upstream.url}/v1`, models: [...models] }), await native({ name: 'own', model: MODEL_FILE, modelName: 'own' })],
   plugins: [seesaw(), cache({ maxEntries: 24, shadowRate: 0.3 }), throttle(), priority(), batching()],
   classes: [
     { name: 'interactive', priority: 0, startMs: 500, ttftMs: 1_000, itlMs: 200, e2eMs: 1_000, quantile: 0.95 },
@@ -110,12 +112,19 @@ async function chat(n: number): Promise<void> {
   await response.arrayBuffer()
 }
 
+/** The engine in this process: a little of it, it shares two cores with everything else. */
+async function own(): Promise<void> {
+  const response = await fetch(`${server.url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model: 'own', stream: true, max_tokens: 8, messages: [{ role: 'user', content: `What is ${n} + 1?` }] }) })
+  await response.arrayBuffer()
+}
+
 let n = 0
 if (load) {
   setInterval(() => quietly(chat(++n)), 40)
   setInterval(() => quietly(engine(n)), 25)
   setInterval(() => quietly(classify(`text ${n}`, { class: n % 2 ? 'batch' : 'interactive' })), 8)
   setInterval(() => quietly(lookup(`key ${n % 25}`)), 30)
+  setInterval(() => quietly(own()), 500)
 }
 
 function experiment(live: Governor, on: boolean): void {
@@ -135,4 +144,4 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   if (command.do === 'exit') void telemetry.shutdown().finally(() => process.exit(0))
 }).on('close', () => process.exit(0))
 
-process.stdout.write(`${JSON.stringify({ url: server.url })}\n`)
+process.stdout.write(`${JSON.stringify({ url: server.url, declared: declaredIn(governor) })}\n`)

@@ -3,11 +3,14 @@ import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { createInterface } from 'node:readline'
 import { join } from 'node:path'
+import type { Declared } from '../../../dashboards/declared.ts'
 import { repositoryRoot } from '../../support/data.ts'
 import type { Command, GatewayOptions } from './gateway-process.ts'
 
 export interface Gateway {
   readonly url: string
+  /** What its parts declare, as data: controllers without their functions. */
+  readonly declared: Declared
   /** `host:port`. */
   readonly address: string
   tell(command: Command): void
@@ -19,12 +22,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()))
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  const url = await new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout }).once('line', (line) => resolve((JSON.parse(line) as { url: string }).url))
+  const { url, declared } = await new Promise<Pick<Gateway, 'url' | 'declared'>>((resolve, reject) => {
+    createInterface({ input: child.stdout }).once('line', (line) => resolve(JSON.parse(line) as Gateway))
     void ended.then(() => reject(new Error(`the gateway ended: ${errors}`)))
   })
   return {
     url,
+    declared,
     address: url.replace('http://', ''),
     tell: (command) => void child.stdin.write(`${JSON.stringify(command)}\n`),
     async close() {
