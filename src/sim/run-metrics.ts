@@ -63,6 +63,7 @@ interface ClassBooks {
 export const BUCKET_MS = 1_000
 
 export class RunMetrics {
+  readonly #phases: { readonly name: string; readonly fromMs: number; readonly toMs: number; offered: number; met: number }[]
   readonly #classes = new Map<string, ClassBooks>()
   readonly #tenants = new Map<string, { wanted: number; served: number }>()
   readonly outcomes = new Map<string, number>()
@@ -81,6 +82,10 @@ export class RunMetrics {
   hits = 0
   staleHits = 0
   readonly hitsByClass = new Map<string, { lookups: number; hits: number; stale: number }>()
+
+  constructor(phases: readonly { name: string; fromMs: number; toMs: number }[] = []) {
+    this.#phases = phases.map((phase) => ({ ...phase, offered: 0, met: 0 }))
+  }
 
   reject(reason: string): void {
     this.rejects.set(reason, (this.rejects.get(reason) ?? 0) + 1)
@@ -108,6 +113,11 @@ export class RunMetrics {
     }
     this.offeredBySecond[second] = (this.offeredBySecond[second] as number) + 1
     this.smoothBySecond[second] = (this.smoothBySecond[second] as number) + request.smooth
+    const phase = this.#phases.find(({ fromMs, toMs }) => request.arrivedMs >= fromMs && request.arrivedMs < toMs)
+    if (phase) {
+      phase.offered++
+      if (request.met) phase.met++
+    }
     if (request.met) {
       books.met++
       this.met++
@@ -150,11 +160,8 @@ export class RunMetrics {
     )
   }
 
-  phases(phases: readonly { name: string; fromMs: number; toMs: number }[]): PhaseResult[] {
-    return phases.map(({ name, fromMs, toMs }) => {
-      const { offered, met } = this.between(fromMs, toMs)
-      return { name, fromMs, toMs, offered, met, goodput: ratio(met, offered) }
-    })
+  phases(): PhaseResult[] {
+    return this.#phases.map((phase) => ({ ...phase, goodput: ratio(phase.met, phase.offered) }))
   }
 
   /** Whole seconds within the range. */

@@ -102,7 +102,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     ...(options.knobs ? { knobs: options.knobs } : {}),
     ...(options.savedStates ? { savedStates: options.savedStates } : {}),
   })
-  const metrics = new RunMetrics()
+  const metrics = new RunMetrics(options.phases)
   const version = (plant as { version?: (key: string, changeClass: string) => number }).version
   const clients = new SimulatedClients({
     governor,
@@ -161,7 +161,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     goodputPerS: (metrics.met * 1_000) / spanMs,
     attempts: metrics.attempts,
     classes: metrics.classes(),
-    phases: metrics.phases(options.phases ?? []),
+    phases: metrics.phases(),
     outcomes: Object.fromEntries([...metrics.outcomes].sort(byName)),
     rejects: Object.fromEntries([...metrics.rejects].sort(byName)),
     provider429s: (plant.refusals ?? 0) + faulty.refusals,

@@ -104,15 +104,17 @@ export class SimulatedClients {
     const end = endOf(request, call.slo, settlement, firstMs, this.#parts.startMs)
     if (end.metFromFirst) metrics.metFromFirst++
     if (end.met) metrics.usefulMs += serviceMs
-    // A caller that went away by itself was offered nothing and missed nothing.
-    if (outcome !== 'cancelled') metrics.end(end)
-    else metrics.outcomes.set('cancelled', (metrics.outcomes.get('cancelled') ?? 0) + 1)
+    // Callers who would leave before their targets could be missed say nothing; the same ones under every policy.
+    if (leavesEarly(request, call.slo)) metrics.outcomes.set('left early', (metrics.outcomes.get('left early') ?? 0) + 1)
+    else metrics.end(end)
     if (outcome === 'ok' && this.#parts.version && request.key !== undefined) {
       const hit = timings.dispatchedMs === undefined
       metrics.lookup(request.changeClass ?? '', hit, hit && value !== this.#parts.version(request.key, request.changeClass ?? ''))
     }
   }
 }
+
+const leavesEarly = ({ abortAfterMs }: TraceRequest, slo: SloClass): boolean => abortAfterMs !== undefined && abortAfterMs <= (slo.e2eMs ?? slo.ttftMs ?? slo.startMs ?? 0)
 
 async function read(reply: Reply, onValue: (value: unknown) => void): Promise<void> {
   const body = reply.body[Symbol.asyncIterator]()

@@ -23,8 +23,8 @@ export const PHASES: Readonly<Record<string, PhaseMaker>> = {
   idle: (p) => [load(p, 'before idle', 0.7, 15), load(p, 'idle', 0, 40), load(p, 'after idle', 0.8, 15)],
   diurnal: (p) => [load(p, 'diurnal ramp', 0, 60, { perS: diurnal(0.1 * p.capacityPerS, 1.1 * p.capacityPerS, s(p, 60)) })],
   bursts: (p) => [load(p, 'bursts', 0, 40, { perS: bursts(1.8 * p.capacityPerS, 0.5, 1) })],
-  overload: (p) => [load(p, 'before', 0.6, 15), load(p, 'overload 3x', 3, 20), load(p, 'after overload', 0.7, 40)],
-  slowdown: (p) => [load(p, 'before', 0.4, 15), load(p, 'slow 3x', 0.4, 25, { faults: [{ kind: 'slowdown', atMs: 0, factor: 3 }] }), load(p, 'recovered', 0.7, 25, { faults: [{ kind: 'slowdown', atMs: 0, factor: 1 }] })],
+  overload: (p) => [load(p, 'before overload', 0.6, 15), load(p, 'overload 3x', 3, 20), load(p, 'after overload', 0.7, 30)],
+  slowdown: (p) => [load(p, 'before slowdown', 0.4, 15), load(p, 'slow 3x', 0.4, 25, { faults: [{ kind: 'slowdown', atMs: 0, factor: 3 }] }), load(p, 'recovered', 0.7, 25, { faults: [{ kind: 'slowdown', atMs: 0, factor: 1 }] })],
   lengths: (p) => [load(p, 'short answers', 0.7, 25), load(p, 'long answers', 0.12, 40, { mix: p.mix.map((mix) => ({ ...mix, outputTokens: (mix.outputTokens ?? 1) * 6 })) })],
   aborts: (p) => [load(p, 'aborts', 1.1, 40, { mix: p.mix.map((mix) => ({ ...mix, aborts: { share: 0.3, afterMs: 300 } })) })],
   abusive: (p) => [
