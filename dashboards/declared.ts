@@ -10,6 +10,7 @@ import type { InstrumentSpec } from '../src/telemetry/instrument-spec.ts'
 import { CORE_INSTRUMENTS } from '../src/telemetry/catalogue.ts'
 import { SELF_INSTRUMENTS } from '../src/telemetry/self-instruments.ts'
 import { CORE_KNOBS } from '../src/governor.ts'
+import { HTTP_INSTRUMENTS } from '../src/http/edge.ts'
 
 export interface Declared {
   readonly instruments: readonly InstrumentSpec[]
@@ -23,6 +24,7 @@ export interface Declared {
 export const CORE_DECLARES: readonly Declares[] = [
   { instruments: CORE_INSTRUMENTS, knobs: CORE_KNOBS, signals: LANE_SIGNALS },
   { instruments: SELF_INSTRUMENTS },
+  { instruments: HTTP_INSTRUMENTS },
 ]
 
 /** Merges declarations; one name declared by several (two backends of a kind) counts once. Sorted: the order of plugins changes nothing. */
@@ -32,7 +34,8 @@ export function declaredBy(sources: readonly Declares[], classes: readonly SloCl
   const signals = new Map<string, SignalSpec>()
   const controllers = new Map<string, Controller>()
   for (const source of [...CORE_DECLARES, ...sources]) {
-    for (const spec of Object.values(source.instruments ?? {})) instruments.set(spec.name, spec)
+    // Metrics of a standard repeat ours under other names, for dashboards that people have already.
+    for (const spec of Object.values(source.instruments ?? {})) if (!spec.name.startsWith('gen_ai.')) instruments.set(spec.name, spec)
     for (const spec of Object.values(source.knobs ?? {})) knobs.set(spec.name, spec)
     for (const spec of Object.values(source.signals ?? {})) signals.set(spec.name, spec)
     for (const controller of Object.values(source.controllers ?? {})) controllers.set(controller.name, controller)

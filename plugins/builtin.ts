@@ -6,13 +6,15 @@ import { native, nativeOptions, type NativeOptions } from './backends/native/ind
 import { FLAVORS, type Flavor } from './backends/openai/flavors.ts'
 import { openai, type OpenAiOptions } from './backends/openai/openai.ts'
 import { httpOptionsShape } from './http-options.ts'
+import { genai } from './observers/genai/index.ts'
+import { usage } from './observers/usage/index.ts'
 import { batching } from './optimizers/batching/index.ts'
 import { cache } from './optimizers/cache/index.ts'
 import { priority } from './optimizers/priority/index.ts'
 import { throttle } from './optimizers/throttle/index.ts'
 import { warmup } from './optimizers/warmup/index.ts'
 
-export { anthropic, batching, cache, native, openai, priority, throttle, warmup }
+export { anthropic, batching, cache, genai, native, openai, priority, throttle, usage, warmup }
 
 /** For the command line: what it does with one model file. Loaded on demand. */
 export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')) })
@@ -38,5 +40,5 @@ export const builtin: Registry = {
       create: anthropic,
     }),
   },
-  plugins: { batching, cache, priority, throttle, warmup },
+  plugins: { batching, cache, genai, priority, throttle, usage, warmup },
 }
