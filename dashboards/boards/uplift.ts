@@ -91,9 +91,9 @@ export function uplift(q: PromQl): Board {
             states: { 0: { text: 'turning', color: 'green' }, 1: { text: 'dry', color: 'blue' } },
           }),
           timeseries({
-            title: 'Knobs held by the experiment', unit: 'none', min: 0, decimals: 0,
+            title: 'Knobs held by the experiment', unit: 'none', min: 0, decimals: 0, noValue: NO_EXPERIMENT,
             description: 'How many instances of each knob stand at the experiment’s value.',
-            queries: [{ expr: sum(q.value(CORE.knobLayer, { layer: 'experiment' }), ['knob']), legend: '{{knob}}' }],
+            queries: [{ expr: sum(q.live(CORE.knobLayer, { layer: 'experiment' }), ['knob']), legend: '{{knob}}' }],
           }),
         ],
       },

@@ -2,20 +2,22 @@
 import { MODES } from '../control/decision-log.ts'
 import type { BackendHealth } from '../core/backend.ts'
 import type { Governor } from '../governor.ts'
-import { LAYERS } from '../knobs/knob.ts'
 import type { CoreHandles } from './call-telemetry.ts'
+import { perCollection } from './per-collection.ts'
 
 /** Returns what takes the callbacks away again. */
 export function collectCoreGauges(handles: CoreHandles, governor: Governor, health: () => ReadonlyMap<string, BackendHealth>): () => void {
+  const states = perCollection(() => governor.backendStates())
+  const views = perCollection(() => governor.loopViews())
   const undo = [
     handles.inFlight.collect((report) => {
-      for (const state of governor.backendStates()) report(state.inFlight, { backend: state.name })
+      for (const state of states()) report(state.inFlight, { backend: state.name })
     }),
     handles.waiting.collect((report) => {
-      for (const state of governor.backendStates()) report(state.waiting, { backend: state.name })
+      for (const state of states()) report(state.waiting, { backend: state.name })
     }),
     handles.limit.collect((report) => {
-      for (const state of governor.backendStates()) report(state.limit, { backend: state.name })
+      for (const state of states()) report(state.limit, { backend: state.name })
     }),
     handles.backendUp.collect((report) => {
       for (const backend of governor.backends()) report((health().get(backend.name)?.healthy ?? true) ? 1 : 0, { backend: backend.name })
@@ -31,7 +33,8 @@ export function collectCoreGauges(handles: CoreHandles, governor: Governor, heal
     }),
     handles.knobLayer.collect((report) => {
       for (const { spec, instances } of knobs()) {
-        for (const instance of instances) for (const layer of LAYERS) report(instance.layer === layer ? 1 : 0, { knob: spec.name, scope: instance.key, layer })
+        // Only the layer that rules: five series a knob would be a third of the page.
+        for (const instance of instances) report(1, { knob: spec.name, scope: instance.key, layer: instance.layer })
       }
     }),
     handles.signalValue.collect((report) => {
@@ -51,10 +54,10 @@ export function collectCoreGauges(handles: CoreHandles, governor: Governor, heal
       }
     }),
     handles.loopMode.collect((report) => {
-      for (const view of governor.loopViews()) for (const mode of MODES) report(view.mode === mode ? 1 : 0, { controller: view.controller, scope: view.key, mode })
+      for (const view of views()) for (const mode of MODES) report(view.mode === mode ? 1 : 0, { controller: view.controller, scope: view.key, mode })
     }),
     handles.loopPredicted.collect((report) => {
-      for (const view of governor.loopViews()) if (view.predicted !== undefined) report(view.predicted, { controller: view.controller, scope: view.key })
+      for (const view of views()) if (view.predicted !== undefined) report(view.predicted, { controller: view.controller, scope: view.key })
     }),
     handles.loopDryRun.collect((report) => report(governor.loop.dryRun ? 1 : 0, {})),
   ]

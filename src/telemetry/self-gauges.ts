@@ -7,15 +7,16 @@ import type { DecisionRecord } from '../control/decision-log.ts'
 import type { InstanceView } from '../control/loop.ts'
 import type { Governor } from '../governor.ts'
 import type { GaugeHandle, InstrumentSet } from './instruments.ts'
+import { perCollection } from './per-collection.ts'
 import { ARMS, SELF_INSTRUMENTS } from './self-instruments.ts'
 
 /** Which arm a call ended in is looked up at most this often, ms: a walk over all knobs is too much per call. */
 const ARM_LOOK_MS = 100
 
 /** How controllers call the number that they watch: `observedMs`, `atMs`, `p95Ms`, `staleUpper`. */
-const OBSERVED_NUMBER = /^(observed|at|p\d+|stale)([A-Z]|$)/
+export const OBSERVED_NUMBER = /^(observed|at|p\d+|stale)([A-Z]|$)/
 /** How controllers call the number that they steer to. */
-const TARGET_NUMBER = /^(target|budget)([A-Z]|$)/
+export const TARGET_NUMBER = /^(target|budget)([A-Z]|$)/
 
 const SLO_TARGETS = [['start', 'startMs'], ['ttft', 'ttftMs'], ['itl', 'itlMs'], ['e2e', 'e2eMs']] as const
 
@@ -105,8 +106,9 @@ function collectLoops(collect: Collect, governor: Governor): () => void {
     return scopeKey(record.scope, controller?.scope ?? [])
   })
   const stop = governor.decisions.onDecision((record) => stories.tell(record))
+  const all = perCollection(() => governor.loopViews())
   const views = (fn: (view: InstanceView, labels: { controller: string; scope: string }) => void): void => {
-    for (const view of governor.loopViews()) fn(view, { controller: view.controller, scope: view.key })
+    for (const view of all()) fn(view, { controller: view.controller, scope: view.key })
   }
   collect(SELF_INSTRUMENTS.loopEvaluations, (report) => views((view, labels) => report(view.decisions, labels)))
   collect(SELF_INSTRUMENTS.loopModeSince, (report) =>

@@ -125,6 +125,7 @@ if (load) {
   setInterval(() => quietly(classify(`text ${n}`, { class: n % 2 ? 'batch' : 'interactive' })), 8)
   setInterval(() => quietly(lookup(`key ${n % 25}`)), 30)
   setInterval(() => quietly(own()), 500)
+  setInterval(() => quietly(fetch(`${server.url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{' })), 700)
 }
 
 function experiment(live: Governor, on: boolean): void {

@@ -29,8 +29,8 @@ const everything: Choice = { job: 'All', instance: 'All', backend: 'All', model:
 const MAY_BE_EMPTY: Readonly<Record<string, string>> = {
   'Moves taken back': 'only after a move that did harm: looked for at the end',
 }
-/** What a loop wished for last: a loop that is content has never wished for anything. The seesaw's has. */
-const WISHED = /^Knob (?!seesaw).* \/ wished/
+/** A loop that is content has never wished for anything, and not every loop names a target or predicts. The seesaw's does. */
+const WISHED = /^(?!Knob seesaw|seesaw:).* \/ (wished|wants|expects)/
 
 const prometheusNeed = need('prometheus')
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
