@@ -37,6 +37,11 @@ const BACKGROUND: SloClass = { name: 'background', priority: 1_000, quantile: 0.
 /** Less in flight than this share of the limit, and nobody waiting: upstream has room for a question nobody asked. */
 const ROOM = 0.8
 
+/** Observations of change after which a class counts as known. */
+const LEARNED = 24
+/** Share of an unknown class's hits that are checked against the backend. */
+const LEARNING_RATE = 0.25
+
 export function createCache(host: CacheHost, settings: CacheSettings): CacheParts {
   const { clock } = host
   const closing = new AbortController()
@@ -144,9 +149,15 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
     }
   }
 
+  /** A class that nothing is known about yet is asked about more often: its TTL is a guess until then, and so is its staleness. */
+  function shadowRate(cacheClass: string): number {
+    const known = host.signals.change.for({ class: cacheClass }).count
+    return known >= LEARNED ? settings.shadowRate : Math.max(settings.shadowRate, LEARNING_RATE)
+  }
+
   function refreshMaybe(call: Call, key: string, entry: Entry, ageMs: number, ttlMs: number): void {
     if (settings.staleWhileRevalidate && ageMs > ttlMs * REVALIDATE_FROM) void refresh(call, key, entry.cacheClass, 'revalidate')
-    else if (settings.shadowRate > 0 && host.loops === 'on' && clock.random() < settings.shadowRate && hasRoom(call)) void refresh(call, key, entry.cacheClass, 'shadow')
+    else if (settings.shadowRate > 0 && host.loops === 'on' && clock.random() < shadowRate(entry.cacheClass) && hasRoom(call)) void refresh(call, key, entry.cacheClass, 'shadow')
   }
 
   const handler: Handler = async function cache(call, next) {

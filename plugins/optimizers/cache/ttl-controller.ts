@@ -110,8 +110,9 @@ function decide(previous: TtlState, input: ControllerInput): Decision<TtlState> 
   const numbers = { observations, changes: hazard.changes, perS: hazard.perS, upperPerS: rate, noise, budget, staleUpper: predicted, wantedS: wanted }
   const why = (reason: Why['reason']): Why => ({ reason, numbers })
   if (wanted < view.value * (1 - DEAD_BAND)) {
-    // With next to nothing known the bound is wide, not the rate high: only a change that was seen cuts then.
-    if (observations < LEARN && hazard.changes === 0) return { state, moves: [], why: why('learning') }
+    // Nothing was ever seen to change: the bound is wide, not the rate high. A cut for that would cost a class that never
+    // changes its hits, and raising again takes long; the first change that is seen cuts at once.
+    if (hazard.changes === 0) return { state, moves: [], why: why(observations < LEARN ? 'learning' : 'steady') }
     return { state, moves: [{ knob: knobs.ttlS.name, to: wanted }], why: why('stale_budget_exceeded'), predicted: budget }
   }
   if (observations >= LEARN && wanted > view.value * (1 + DEAD_BAND)) {
