@@ -1,7 +1,8 @@
-/** Writes what derives from the declarations: `docs/reference.md`. With `--check` it only says what is out of date. */
+/** Writes what derives from the declarations: `docs/reference.md`, `docs/admin-openapi.json`. With `--check` it only says what is out of date. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { findDeclares } from '../dashboards/find-declares.ts'
 import { referenceMarkdown } from '../src/docs/reference.ts'
+import { adminOpenApi } from '../src/http/admin-openapi.ts'
 import { createGovernor, type Declares, type Plugin } from '../src/index.ts'
 
 /** The project's root, also when this runs from `dist/`. */
@@ -25,18 +26,27 @@ function once(all: readonly Declares[]): Declares[] {
   return all.map(({ knobs, signals, instruments, controllers }) => ({ knobs: fresh('knob', knobs), signals: fresh('signal', signals), instruments: fresh('instrument', instruments), controllers: fresh('controller', controllers) }))
 }
 
+/** Generated files by their path from the root. */
+export async function generatedDocs(): Promise<Map<string, string>> {
+  return new Map([
+    ['docs/reference.md', await generatedReference()],
+    ['docs/admin-openapi.json', `${JSON.stringify(adminOpenApi(), null, 2)}\n`],
+  ])
+}
+
 async function main(): Promise<void> {
-  const file = new URL('docs/reference.md', root)
-  const fresh = await generatedReference()
-  const old = await readFile(file, 'utf8').catch(() => '')
-  if (fresh === old) return
-  if (process.argv.includes('--check')) {
-    process.stderr.write('docs/reference.md is out of date: run npm run generate\n')
-    process.exitCode = 1
-    return
+  for (const [path, fresh] of await generatedDocs()) {
+    const file = new URL(path, root)
+    const old = await readFile(file, 'utf8').catch(() => '')
+    if (fresh === old) continue
+    if (process.argv.includes('--check')) {
+      process.stderr.write(`${path} is out of date: run npm run generate\n`)
+      process.exitCode = 1
+    } else {
+      await writeFile(file, fresh)
+      process.stdout.write(`${path} written\n`)
+    }
   }
-  await writeFile(file, fresh)
-  process.stdout.write('docs/reference.md written\n')
 }
 
 if (process.argv[1] !== undefined && import.meta.url.endsWith(process.argv[1].split('/').slice(-2).join('/'))) await main()

@@ -49,7 +49,14 @@ export const configSchema = z.strictObject({
   knobs: z.record(name, z.number()).default({}),
   /** `on`: the loops turn knobs. `dry`: they decide and log. `off`: knobs stay where they are. */
   loops: z.enum(['on', 'dry', 'off']).default('on'),
-  telemetry: z.strictObject({ enabled: z.boolean().default(true), serviceName: name.optional() }).prefault({}),
+  telemetry: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      serviceName: name.optional(),
+      /** Keep every error, slow call and move of a loop, and this share of other traces. Default: what `OTEL_*` says. */
+      keep: z.strictObject({ share: z.number().min(0).max(1), slowMs: positiveMs.default(1_000) }).optional(),
+    })
+    .prefault({}),
   log: z.enum(['silent', 'error', 'warn', 'info', 'debug']).default('info'),
   /** On SIGTERM, longest wait for running calls, ms. */
   drainMs: positiveMs.default(30_000),

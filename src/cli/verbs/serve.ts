@@ -38,7 +38,8 @@ async function serve(flags: { config: string; port?: number; host?: string }): P
   const config = await readConfig(flags.config)
   const log = cliLog(config.log)
   // Before the governor: a meter that is asked for earlier counts nothing.
-  const telemetry = config.telemetry.enabled ? await startTelemetry(config.telemetry.serviceName === undefined ? {} : { serviceName: config.telemetry.serviceName }) : undefined
+  const { enabled: wanted, ...telemetryOptions } = config.telemetry
+  const telemetry = wanted ? await startTelemetry(definedOnly(telemetryOptions)) : undefined
   let current = generationOf(await governorFor(config, flags.config, log), config)
   const servers = appsFor(config, () => current)
   const host = flags.host ?? config.listen.host
