@@ -48,7 +48,7 @@ export const Q4_0: BlockEncoder = {
   encode(x, from, view, at, importance, importanceFrom) {
     let extreme = 0
     for (let i = 0; i < BLOCK; i++) if (Math.abs(x[from + i] as number) > Math.abs(extreme)) extreme = x[from + i] as number
-    let best = toHalfBits(extreme / -8)
+    let best = extreme === 0 ? 0 : toHalfBits(extreme / -8)
     let least = Infinity
     for (let step = -SEARCH_STEPS; step <= SEARCH_STEPS && extreme !== 0; step++) {
       const half = toHalfBits(extreme / -(8 + (step * SEARCH_CODES) / SEARCH_STEPS))

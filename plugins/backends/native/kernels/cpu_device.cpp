@@ -52,7 +52,15 @@ void CpuDevice::Input::shape(int rows, int k, bool blocksWanted, bool plainWante
   const size_t room = static_cast<size_t>(rows) + kPadRows;
   if (wantsBlocks) {
     acts.blocks = blocks.reserve(room * static_cast<size_t>(k / kBlock) * kActBytes);
-    // The padding tokens of the last tile: stale scales from an earlier step could be NaN, but only reach padding rows.
+    // The padding tokens of the last tile are zeros, not what an earlier step with other tiles left there.
+    for (int row = rows; row < acts.tiles * acts.tile; row++) {
+      const int m = row % acts.tile;
+      uint8_t* block = blocks.data() + static_cast<size_t>(acts.tiles - 1) * (k / kBlock) * acts.tile * kActBytes;
+      for (int b = 0; b < k / kBlock; b++, block += acts.tile * kActBytes) {
+        memset(block + m * kBlock, 0, kBlock);
+        for (int part = 0; part < 3; part++) memset(block + (kBlock + part * 4) * acts.tile + m * 4, 0, 4);
+      }
+    }
   }
   if (wantsPlain) {
     acts.f = plain.reserve(room * static_cast<size_t>(k));

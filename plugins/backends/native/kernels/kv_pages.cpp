@@ -49,10 +49,11 @@ PrefixTree::Node* PrefixTree::insert(const std::string& root, Node* parent, cons
 }
 
 bool PrefixTree::evict() {
-  for (const auto& [used, node] : byUse_) {
+  for (auto at = byUse_.begin(); at != byUse_.end(); ++at) {
+    Node* const node = at->second;  // a copy: the entry goes before the node does
     if (!node->children.empty() || node->pins > 0 || pool_.references(node->page) > 1) continue;
     pool_.release(node->page);
-    byUse_.erase({used, node});
+    byUse_.erase(at);
     size_--;
     if (node->parent != nullptr) {
       node->parent->children.erase(Key(node->key));

@@ -1,0 +1,268 @@
+// A program of its own for the sanitizers: the whole engine without Node. Random models of every weight type, many
+// requests, cancellations, too little memory; results must not depend on any of it, and no page may stay taken.
+//   native_test [seed]      built and run by `npm run test:asan`
+#include <cmath>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <unistd.h>
+#include "cpu_device.h"
+#include "dispatch.h"
+#include "engine.h"
+#include "half.h"
+#include "model.h"
+
+using namespace flyball;
+
+namespace {
+
+int failures = 0;
+void check(bool holds, const char* what) {
+  if (holds) return;
+  failures++;
+  fprintf(stderr, "FAILED: %s\n", what);
+}
+
+std::mt19937 rng;
+uint32_t below(uint32_t n) { return rng() % n; }
+
+// A model file without a header: offsets are given from outside anyway.
+struct TestFile {
+  std::string path = "/tmp/flyball-native-test-XXXXXX";
+  FILE* file;
+  uint64_t size = 0;
+  TestFile() {
+    const int fd = mkstemp(path.data());
+    file = fdopen(fd, "wb");
+  }
+  ~TestFile() { unlink(path.c_str()); }
+  TensorRef add(int32_t type, int32_t columns, int32_t rows) {
+    TensorRef ref;
+    ref.present = true;
+    ref.type = type;
+    ref.offset = size;
+    ref.columns = columns;
+    ref.rows = rows;
+    ref.bytes = ggufRowBytes(type, static_cast<size_t>(columns)) * static_cast<size_t>(rows);
+    std::vector<uint8_t> data(ref.bytes);
+    const auto scale = [&](uint8_t* at) {
+      const uint16_t h = floatToHalf((static_cast<float>(below(1000)) / 1000 + 0.1f) * 0.01f);
+      memcpy(at, &h, 2);
+    };
+    const size_t block = type == kGgufQ8_0 ? 34 : type == kGgufQ4_0 ? 18 : type == kGgufQ4K ? 144 : 210;
+    for (size_t i = 0; i < data.size();) {
+      const float f = (static_cast<float>(below(2000)) - 1000) / 1000 / std::sqrt(static_cast<float>(columns)) + (rows == 1 ? 1.0f : 0.0f);
+      if (type == kGgufF32) {
+        memcpy(&data[i], &f, 4);
+        i += 4;
+      } else if (type == kGgufF16 || type == kGgufBF16) {
+        const uint16_t h = type == kGgufF16 ? floatToHalf(f) : floatToBf16(f);
+        memcpy(&data[i], &h, 2);
+        i += 2;
+      } else {
+        for (size_t j = 0; j < block; j++) data[i + j] = static_cast<uint8_t>(below(256));
+        scale(&data[i + (type == kGgufQ6K ? 208 : 0)]);
+        if (type == kGgufQ4K) scale(&data[i + 2]);
+        i += block;
+      }
+    }
+    fwrite(data.data(), 1, data.size(), file);
+    size += ref.bytes;
+    return ref;
+  }
+};
+
+struct Setup {
+  ModelConfig config;
+  ModelRefs refs;
+  TestFile file;
+  Setup(int32_t type, int32_t dim, int32_t heads, int32_t kvHeads, int32_t ffn) {
+    config.vocabulary = 77;
+    config.context = 300;
+    config.dim = dim;
+    config.layers = 2;
+    config.ffn = ffn;
+    config.heads = heads;
+    config.kvHeads = kvHeads;
+    config.headDim = dim / heads;
+    config.ropeDims = config.headDim;
+    config.ropeAdjacent = below(2) == 0;
+    for (int i = 0; i < config.ropeDims / 2; i++) config.ropeFrequencies.push_back(std::pow(10000.0, -2.0 * i / config.ropeDims));
+    const int32_t kv = config.headDim * kvHeads;
+    refs.embedding = file.add(type, dim, config.vocabulary);
+    refs.outputNorm = file.add(kGgufF32, dim, 1);
+    if (below(2) == 0) refs.output = file.add(type, dim, config.vocabulary);
+    for (int l = 0; l < config.layers; l++) {
+      LayerRefs layer;
+      layer.attentionNorm = file.add(kGgufF32, dim, 1);
+      layer.query = file.add(type, dim, dim);
+      layer.key = file.add(type, dim, kv);
+      layer.value = file.add(type == kGgufQ4K ? static_cast<int32_t>(kGgufQ6K) : type, dim, kv);
+      if (below(2) == 0) layer.queryBias = file.add(kGgufF32, dim, 1);
+      layer.attentionOutput = file.add(type, dim, dim);
+      layer.ffnNorm = file.add(kGgufF32, dim, 1);
+      layer.gate = file.add(type, dim, ffn);
+      layer.up = file.add(type, dim, ffn);
+      layer.down = file.add(ggufRowBytes(type, static_cast<size_t>(ffn)) > 0 ? type : static_cast<int32_t>(kGgufF16), ffn, dim);
+      refs.layers.push_back(layer);
+    }
+    fflush(file.file);
+  }
+};
+
+// Collects what each request produced.
+struct Inbox {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<int32_t, std::vector<int32_t>> words;  // tokens and logprob bits, or floats
+  std::map<int32_t, int32_t> finished;
+  void take(const std::vector<int32_t>& packet) {
+    std::lock_guard<std::mutex> lock(mutex);
+    for (size_t at = 0; at < packet.size();) {
+      const int32_t event = packet[at++], id = packet[at++];
+      if (event == kEventFirst) at += 3;
+      else if (event == kEventToken) {
+        words[id].push_back(packet[at++]);
+        words[id].push_back(packet[at++]);
+        at += 1 + 2 * static_cast<size_t>(packet[at]);
+      } else if (event == kEventFloats) {
+        const size_t n = static_cast<size_t>(packet[at++]);
+        words[id].insert(words[id].end(), packet.begin() + static_cast<std::ptrdiff_t>(at), packet.begin() + static_cast<std::ptrdiff_t>(at + n));
+        at += n;
+      } else {
+        finished[id] = packet[at];
+        at += 2;
+      }
+    }
+    changed.notify_all();
+  }
+  void wait(size_t count) {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return finished.size() >= count; });
+  }
+};
+
+Request requestOf(uint32_t id, int32_t vocabulary) {
+  std::mt19937 own(id * 7919);
+  Request r;
+  r.id = id;
+  const uint32_t kind = own() % 8;
+  r.kind = kind == 0 ? Kind::kEmbedMean : kind == 1 ? Kind::kScore : Kind::kGenerate;
+  for (uint32_t i = 0, n = 2 + own() % 90; i < n; i++) r.prompt.push_back(static_cast<int32_t>((id % 3 == 0 ? i * 5 : own()) % static_cast<uint32_t>(vocabulary)));
+  r.maxTokens = static_cast<int32_t>(1 + own() % 40);
+  r.topLogprobs = static_cast<int32_t>(own() % 4) - 1;
+  r.sampling.temperature = own() % 2 == 0 ? 0.0f : 0.9f;
+  r.sampling.topK = own() % 2 == 0 ? 0 : 20;
+  r.sampling.repetitionPenalty = own() % 3 == 0 ? 1.2f : 1.0f;
+  r.sampling.seed = own();
+  r.stopTokens = {static_cast<int32_t>(own() % 10)};
+  if (own() % 4 == 0) r.stopStrings = {"ab", "c"};
+  if (own() % 3 == 0) {
+    r.window = static_cast<int32_t>(1 + own() % 60);
+    r.sinks = static_cast<int32_t>(own() % 5);
+  }
+  r.priority = static_cast<int32_t>(own() % 3);
+  r.cache = own() % 2 == 0;
+  r.cacheSpace = own() % 2 == 0 ? "a" : "b";
+  return r;
+}
+
+TokenText textOf(int32_t vocabulary) {
+  TokenText text;
+  text.offsets.push_back(0);
+  for (int32_t i = 0; i < vocabulary; i++) {
+    text.bytes.push_back(static_cast<char>('a' + i % 26));
+    text.offsets.push_back(static_cast<uint32_t>(text.bytes.size()));
+  }
+  return text;
+}
+
+constexpr uint32_t kRequests = 24;
+
+std::map<int32_t, std::vector<int32_t>> runAll(const Model& model, const Kernels& kernels, int threads, int32_t pages, KvType kvType, Limits limits, bool cancelSome) {
+  Inbox inbox;
+  ThreadPool pool(threads, static_cast<int>(below(40)));
+  {
+    auto device = std::make_unique<CpuDevice>(model, kernels, pool, pages, kvType);
+    Engine engine(std::move(device), pool, model.config.vocabulary, model.config.context, limits, textOf(model.config.vocabulary), [&](std::vector<int32_t>&& words) { inbox.take(words); });
+    for (uint32_t id = 1; id <= kRequests; id++) {
+      engine.submit(requestOf(id, model.config.vocabulary));
+      if (below(4) == 0) usleep(below(2000));
+      if (cancelSome && below(3) == 0) {
+        engine.submit(requestOf(1000 + id, model.config.vocabulary));
+        if (below(2) == 0) usleep(below(3000));
+        engine.cancel(1000 + id);
+      }
+      if (cancelSome && below(8) == 0) engine.setLimits({static_cast<int32_t>(1 + below(8)), static_cast<int32_t>(1 + below(64))});
+      if (cancelSome && below(8) == 0) engine.dropCache();
+      engine.stats();
+    }
+    const auto done = [&] {
+      std::lock_guard<std::mutex> lock(inbox.mutex);
+      uint32_t count = 0;
+      for (const auto& [id, why] : inbox.finished) count += id <= static_cast<int32_t>(kRequests) ? 1 : 0;
+      return count == kRequests;
+    };
+    while (!done()) usleep(1000);
+    engine.dropCache();
+    for (int i = 0; i < 5000 && (engine.stats().kvPages > 0 || engine.stats().running > 0 || engine.stats().waiting > 0); i++) {
+      engine.dropCache();
+      usleep(1000);
+    }
+    check(engine.stats().kvPages == 0, "every page is free when all is done");
+    engine.submit(requestOf(5000, model.config.vocabulary));  // destroyed under way
+  }
+  std::map<int32_t, std::vector<int32_t>> out;
+  for (const auto& [id, words] : inbox.words)
+    if (id <= static_cast<int32_t>(kRequests)) out[id] = words;
+  for (const auto& [id, why] : inbox.finished) check(why != static_cast<int32_t>(Finish::kFailed) || id > static_cast<int32_t>(kRequests), "no request fails");
+  return out;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint32_t seed = argc > 1 ? static_cast<uint32_t>(atoi(argv[1])) : std::random_device()();
+  printf("seed %u\n", seed);
+  rng.seed(seed);
+  const struct {
+    const char* name;
+    int32_t type, dim, heads, kvHeads, ffn;
+  } models[] = {{"F32", kGgufF32, 40, 5, 5, 52}, {"F16", kGgufF16, 64, 4, 2, 90}, {"BF16", kGgufBF16, 64, 4, 1, 33},
+                {"Q8_0", kGgufQ8_0, 64, 2, 1, 96}, {"Q4_0", kGgufQ4_0, 96, 2, 2, 100}, {"Q4_K", kGgufQ4K, 256, 4, 2, 256}, {"Q6_K", kGgufQ6K, 256, 8, 4, 300}};
+  for (const auto& m : models) {
+    Setup setup(m.type, m.dim, m.heads, m.kvHeads, m.ffn);
+    ThreadPool loader(2);
+    const auto model = loadModel(setup.file.path, setup.config, setup.refs, loader);
+    for (const Kernels* kernels : usableKernels()) {
+      const KvType kvType = static_cast<KvType>(below(3));
+      const auto calm = runAll(*model, *kernels, 1, 400, kvType, {32, 512}, false);
+      // 10 pages hold one sequence of the full context at least; 24 requests do not fit at once
+      const auto stormy = runAll(*model, *kernels, 1 + static_cast<int>(below(4)), 10, kvType, {1 + static_cast<int32_t>(below(12)), 1 + static_cast<int32_t>(below(100))}, true);
+      check(calm == stormy, "preemption, reuse, batching, cancellation of others and threads change nothing");
+      printf("%s %s: %zu requests\n", m.name, kernels->name, calm.size());
+    }
+    TensorRef outside = setup.refs.outputNorm;
+    ModelRefs refs = setup.refs;
+    refs.outputNorm.offset = setup.file.size;
+    try {
+      loadModel(setup.file.path, setup.config, refs, loader);
+      check(false, "a tensor outside the file is refused");
+    } catch (const std::exception&) {
+    }
+    refs.outputNorm = outside;
+    refs.layers[0].query.rows += 16;
+    try {
+      loadModel(setup.file.path, setup.config, refs, loader);
+      check(false, "a wrong shape is refused");
+    } catch (const std::exception&) {
+    }
+  }
+  printf(failures == 0 ? "all good\n" : "%d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
