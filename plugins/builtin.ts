@@ -18,6 +18,8 @@ export { anthropic, batching, cache, genai, native, openai, priority, throttle, 
 
 /** For the command line: what it does with one model file. Loaded on demand. */
 export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')) })
+/** Others' algorithms, for `simulate` and the benchmarks. Loaded on demand. */
+export const rivalPolicies = () => import('./rivals/index.ts')
 /** Its build, relative to the package's folder. */
 export const NATIVE_BUILD_SCRIPT = 'plugins/backends/native/build.mjs'
 

@@ -12,7 +12,7 @@ export interface Setting extends PhaseSetting {
 }
 
 const WHOLE: readonly SloClass[] = [
-  { name: 'interactive', priority: 0, startMs: 500, e2eMs: 800, quantile: 0.95 },
+  { name: 'interactive', priority: 0, startMs: 500, e2eMs: 1_000, quantile: 0.95 },
   { name: 'batch', priority: 10, startMs: 5_000, quantile: 0.95 },
 ]
 const STREAM: readonly SloClass[] = [
@@ -29,22 +29,22 @@ const chats = [
   { share: 0.2, inputTokens: 500, outputTokens: 90, spread: 0.5, stream: true, class: 'batch' },
 ]
 
-/** A batch server: 108 calls/s at batches of 32, 47/s at batches of 4. */
+/** A batch server: 59 calls/s at batches of 32, 29/s at batches of 4. */
 export const batchSetting: Setting = {
   name: 'batch',
   kind: 'merge',
-  plant: readPlant({ kind: 'batch-server', name: 'batch', slots: 1, maxBatch: 64, baseMs: 40, perWorkMs: 8, noise: 0.1 }),
+  plant: readPlant({ kind: 'batch-server', name: 'batch', slots: 1, maxBatch: 64, baseMs: 80, perWorkMs: 14.5, noise: 0.1 }),
   classes: WHOLE,
-  capacityPerS: 90,
+  capacityPerS: 42,
   mix: items,
 }
 
-/** A batch server whose curve has a cliff: past 24 items each further one costs six times as much. */
+/** A batch server whose curve has a cliff: past 16 items each further one costs six times as much. */
 export const cliffSetting: Setting = {
   ...batchSetting,
   name: 'cliff',
-  plant: readPlant({ kind: 'batch-server', name: 'cliff', slots: 2, maxBatch: 64, baseMs: 60, perWorkMs: 8, cliffWork: 24, cliffFactor: 6, noise: 0.1 }),
-  capacityPerS: 150,
+  plant: readPlant({ kind: 'batch-server', name: 'cliff', slots: 1, maxBatch: 64, baseMs: 80, perWorkMs: 10, cliffWork: 16, cliffFactor: 6, noise: 0.1 }),
+  capacityPerS: 50,
 }
 
 /** A continuous-batching model server: 30 ms a token at 40 sequences, more when there are more. */
@@ -71,8 +71,8 @@ export const hostedSetting: Setting = {
 export const heldOutBatch: Setting = {
   ...batchSetting,
   name: 'held-out batch',
-  plant: readPlant({ kind: 'batch-server', name: 'held-out-batch', slots: 2, maxBatch: 48, baseMs: 90, perWorkMs: 5, cliffWork: 30, cliffFactor: 3, memoryWork: 40, noise: 0.2 }),
-  capacityPerS: 170,
+  plant: readPlant({ kind: 'batch-server', name: 'held-out-batch', slots: 2, maxBatch: 48, baseMs: 150, perWorkMs: 18, cliffWork: 20, cliffFactor: 3, memoryWork: 40, noise: 0.2 }),
+  capacityPerS: 60,
 }
 export const heldOutLlm: Setting = {
   ...llmSetting,

@@ -69,7 +69,7 @@ export class SimulatedClients {
       work: workOf(request),
       maxOutputTokens: request.maxOutputTokens ?? request.outputTokens,
       ...(request.class === undefined ? {} : { class: request.class }),
-      ...(request.key === undefined ? {} : { cacheKey: request.key }),
+      cacheKey: request.key ?? null,
       ...(request.changeClass === undefined ? {} : { cacheClass: request.changeClass }),
       ...(abort ? { signal: abort.signal } : {}),
     })

@@ -11,8 +11,10 @@ interface OtlpValue {
   doubleValue?: number
   boolValue?: boolean
 }
-interface Span {
+export interface ExportedSpan {
+  name?: string
   startTimeUnixNano?: string | number
+  endTimeUnixNano?: string | number
   attributes?: readonly { key?: string; value?: OtlpValue }[] | Record<string, unknown>
 }
 
@@ -50,12 +52,12 @@ export function spanExport(file: string, bytes: Buffer): TraceRequest[] {
 const STAGES = ['before_handler', 'gateway', 'queue', 'batch_wait', 'upstream_ttft', 'decode', 'backpressure']
 const totalMs = (attributes: Readonly<Record<string, unknown>>): number => STAGES.reduce((sum, stage) => sum + Number(attributes[`flyball.${stage}_ms`] ?? 0), 0)
 
-function spansOf(row: Record<string, unknown>): Span[] {
-  if (!Array.isArray(row['resourceSpans'])) return [row as Span]
-  return (row['resourceSpans'] as { scopeSpans?: { spans?: Span[] }[] }[]).flatMap((resource) => (resource.scopeSpans ?? []).flatMap((scope) => scope.spans ?? []))
+export function spansOf(row: Record<string, unknown>): ExportedSpan[] {
+  if (!Array.isArray(row['resourceSpans'])) return [row as ExportedSpan]
+  return (row['resourceSpans'] as { scopeSpans?: { spans?: ExportedSpan[] }[] }[]).flatMap((resource) => (resource.scopeSpans ?? []).flatMap((scope) => scope.spans ?? []))
 }
 
-function attributesOf({ attributes }: Span): Record<string, unknown> {
+export function attributesOf({ attributes }: ExportedSpan): Record<string, unknown> {
   if (!Array.isArray(attributes)) return (attributes ?? {}) as Record<string, unknown>
   return Object.fromEntries(attributes.map(({ key = '', value = {} }) => [key, value.stringValue ?? value.doubleValue ?? value.boolValue ?? (value.intValue === undefined ? undefined : Number(value.intValue))]))
 }

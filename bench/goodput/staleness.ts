@@ -1,0 +1,70 @@
+/** Freshness: what share of hits is out of date per class, ours against fixed times to live that know the future. */
+import { cache } from '../../plugins/optimizers/cache/index.ts'
+import { ttlCache } from '../../plugins/rivals/index.ts'
+import type { Plugin } from '../../src/index.ts'
+import { readPlant } from '../../src/sim/plants/parameters.ts'
+import { simulate, type SimulationResult } from '../../src/sim/simulate.ts'
+import { generate, type WorkloadPhase } from '../../src/sim/workload/workload.ts'
+import { median, upperShare } from './statistics.ts'
+
+/** The cache's default budget. */
+export const EPSILON = 0.02
+const CLASSES = { slow: 0.0005, middle: 0.005, fast: 0.05 }
+const FIXED_TTLS_S = [0.3, 0.4, 0.6, 1, 2, 2.5, 3, 5, 10, 20, 30, 40]
+
+const plant = readPlant({ kind: 'changing-answers', hazardsPerS: CLASSES, serviceMs: 40, slots: 256 })
+
+function phases(shift: boolean): WorkloadPhase[] {
+  const mix = Object.keys(CLASSES).map((changeClass) => ({ share: 1, work: 1, keys: { count: 60, zipf: 1, changeClass } }))
+  const steady: WorkloadPhase = { name: 'learning and steady', durationS: 900, perS: 30, mix }
+  return shift ? [steady, { name: 'changes 5x as often', durationS: 300, perS: 30, mix, faults: Object.keys(CLASSES).map((changeClass) => ({ kind: 'hazard', atMs: 0, changeClass, factor: 5 }) as const) }] : [steady]
+}
+
+export interface StaleRow {
+  readonly policy: string
+  readonly role: 'ours' | 'rival' | 'static'
+  readonly hitRatio: number
+  /** By class: stale hits over hits, its upper bound over epsilon. */
+  readonly classes: Readonly<Record<string, { hitRatio: number; staleShare: number; upperOverEpsilon: number }>>
+}
+
+export interface StaleReport {
+  readonly epsilon: number
+  readonly rows: readonly StaleRow[]
+  /** Worst upper bound over epsilon, all classes. */
+  readonly staleWorst: number
+  /** Our hit ratio over that of the best fixed TTL per class that keeps its upper bound within epsilon; the least over classes. */
+  readonly hitVsBestFixed: number
+}
+
+export async function staleness(seeds: readonly number[], log: (line: string) => void): Promise<StaleReport> {
+  const candidates: { policy: string; role: StaleRow['role']; make: () => Plugin[] }[] = [
+    { policy: 'flyball', role: 'ours', make: () => [cache()] },
+    ...FIXED_TTLS_S.map((ttlS) => ({ policy: `fixed TTL ${ttlS} s`, role: 'static' as const, make: () => [ttlCache({ rule: 'fixed' as const, ttlMs: ttlS * 1_000 })] })),
+    { policy: 'popularity TTL', role: 'rival', make: () => [ttlCache({ rule: 'popularity', factor: 5 })] },
+    { policy: 'd-TTL (hit ratio .8)', role: 'rival', make: () => [ttlCache({ rule: 'd-ttl', targetHitRatio: 0.8, ttlMs: 1_000 })] },
+    { policy: 'stale-while-revalidate 10 s', role: 'rival', make: () => [ttlCache({ rule: 'fixed', ttlMs: 3_000, swrMs: 10_000 })] },
+  ]
+  const rows: StaleRow[] = []
+  for (const { policy, role, make } of candidates) {
+    const results: SimulationResult[] = []
+    for (const seed of role === 'ours' ? seeds : seeds.slice(0, 2)) results.push(await simulate({ ...generate(phases(true), seed), plant, plugins: make(), seed, classes: [{ name: 'interactive', priority: 0, startMs: 500, quantile: 0.95 }] }))
+    const classes = Object.fromEntries(
+      Object.keys(CLASSES).map((name) => {
+        const sum = (part: 'lookups' | 'hits' | 'stale'): number => results.reduce((total, result) => total + (result.cacheClasses[name]?.[part] ?? 0), 0)
+        const [lookups, hits, stale] = [sum('lookups'), sum('hits'), sum('stale')]
+        return [name, { hitRatio: hits / lookups, staleShare: hits === 0 ? 0 : stale / hits, upperOverEpsilon: hits === 0 ? 0 : upperShare(stale, hits) / EPSILON }]
+      }),
+    )
+    const row: StaleRow = { policy, role, hitRatio: median(results.map((result) => result.hitRatio)), classes }
+    log(`${policy.padEnd(28)} hits ${row.hitRatio.toFixed(3)}  ${Object.entries(classes).map(([name, one]) => `${name}: ${one.hitRatio.toFixed(2)} hit, ${(one.staleShare * 100).toFixed(2)}% stale`).join('; ')}`)
+    rows.push(row)
+  }
+  const ours = rows[0] as StaleRow
+  const least = Object.keys(CLASSES).map((name) => {
+    const sound = rows.filter((row) => row.role === 'static' && (row.classes[name]?.upperOverEpsilon ?? 9) <= 1)
+    const best = Math.max(0, ...sound.map((row) => row.classes[name]?.hitRatio ?? 0))
+    return best === 0 ? 1 : (ours.classes[name]?.hitRatio ?? 0) / best
+  })
+  return { epsilon: EPSILON, rows, staleWorst: Math.max(...Object.values(ours.classes).map((one) => one.upperOverEpsilon)), hitVsBestFixed: Math.min(...least) }
+}
