@@ -133,6 +133,9 @@ export function shareOf<L extends string>(good: Expr<L>, all: Expr<NoInfer<L>>):
   return { text: `(${good.text} or 0 * ${wrapped(all.text)}) / (${all.text} > 0)`, labels: good.labels }
 }
 
+/** `some`, or 0 where there are none of them among `all`. */
+export const countOf = <L extends string>(some: Expr<L>, all: Expr<NoInfer<L>>): Expr<L> => ({ text: `${some.text} or 0 * ${wrapped(all.text)}`, labels: some.labels })
+
 /** Any text over expressions, with the labels of the result stated. */
 export function raw<L extends string>(text: string, labels: readonly L[]): Expr<L> {
   return { text, labels }

@@ -6,7 +6,7 @@ import type { Board, Row } from '../board.ts'
 import type { Declared } from '../declared.ts'
 import { knobPanel } from '../knob-panel.ts'
 import { stat, table, timeline, timeseries, type Panel } from '../panels.ts'
-import { avg, BACKEND_SCOPE, max, raw, sum, topk, type Expr, type PromQl } from '../promql.ts'
+import { avg, BACKEND_SCOPE, countOf, max, raw, sum, topk, type Expr, type PromQl } from '../promql.ts'
 
 /** The more serious, the higher: over several instances the worst is shown. */
 const MODE_RANK = { learn: 0, active: 1, hold: 2, fallback: 3 } as const
@@ -58,7 +58,7 @@ function nowPanels(q: PromQl): Panel[] {
     stat({
       title: 'In hold or fallback', height: 7, unit: 'none', decimals: 0, noValue: NO_LOOPS,
       description: 'Loops that do not see what they need, over the chosen instances.',
-      query: { expr: sum(q.value(CORE.loopMode, { ...SCOPED, mode: { re: 'hold|fallback' } })), legend: 'loops' },
+      query: { expr: countOf(sum(q.live(CORE.loopMode, { ...SCOPED, mode: { re: 'hold|fallback' } })), sum(q.live(CORE.loopMode, SCOPED))), legend: 'loops' },
       thresholds: [{ value: null, color: 'green' }, { value: 1, color: 'red' }],
     }),
   ]
@@ -111,7 +111,7 @@ function signalPanels(q: PromQl): Panel[] {
       queries: [{ expr: topk(10, max(q.live(CORE.signalAge, SCOPED), ['signal', 'scope'])), legend: '{{signal}} {{scope}}' }],
     }),
     timeseries({
-      title: 'Stale signals', unit: 'none', min: 0, decimals: 0,
+      title: 'Stale signals', unit: 'none', min: 0, decimals: 0, noValue: 'None',
       description: 'Signals that somebody waits for and that measure nothing: their loops go to hold, then to fallback.',
       queries: [{ expr: sum(q.live(SELF.signalStale, SCOPED), ['signal']), legend: '{{signal}}' }],
     }),

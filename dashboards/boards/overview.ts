@@ -3,7 +3,7 @@ import { CORE_INSTRUMENTS as CORE } from '../../src/telemetry/catalogue.ts'
 import { SELF_INSTRUMENTS as SELF } from '../../src/telemetry/self-instruments.ts'
 import type { Board } from '../board.ts'
 import { stat, timeseries, type Query } from '../panels.ts'
-import { max, raw, shareOf, sum, topk, type Expr, type PromQl } from '../promql.ts'
+import { countOf, max, raw, shareOf, sum, topk, type Expr, type PromQl } from '../promql.ts'
 import type { InstrumentSpec } from '../../src/telemetry/instrument-spec.ts'
 
 /** Calls that count: a caller who left was promised nothing. */
@@ -43,7 +43,7 @@ export function overview(q: PromQl): Board {
           stat({
             title: 'Loops not in command', unit: 'short', noValue: 'No loops', decimals: 0,
             description: 'Control loops in hold or fallback: they do not see what they need. The control board says why.',
-            query: { expr: sum(q.value(CORE.loopMode, { mode: { re: 'hold|fallback' } })), legend: 'loops' },
+            query: { expr: countOf(sum(q.live(CORE.loopMode, { mode: { re: 'hold|fallback' } })), sum(q.live(CORE.loopMode))), legend: 'loops' },
             thresholds: [{ value: null, color: 'green' }, { value: 1, color: 'orange' }],
           }),
         ],

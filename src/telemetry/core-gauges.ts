@@ -1,5 +1,4 @@
 /** Gauges that are true by derivation: whatever knobs, signals, loops and lanes exist, they show. */
-import { MODES } from '../control/decision-log.ts'
 import type { BackendHealth } from '../core/backend.ts'
 import type { Governor } from '../governor.ts'
 import type { CoreHandles } from './call-telemetry.ts'
@@ -54,7 +53,7 @@ export function collectCoreGauges(handles: CoreHandles, governor: Governor, heal
       }
     }),
     handles.loopMode.collect((report) => {
-      for (const view of views()) for (const mode of MODES) report(view.mode === mode ? 1 : 0, { controller: view.controller, scope: view.key, mode })
+      for (const view of views()) report(1, { controller: view.controller, scope: view.key, mode: view.mode })
     }),
     handles.loopPredicted.collect((report) => {
       for (const view of views()) if (view.predicted !== undefined) report(view.predicted, { controller: view.controller, scope: view.key })

@@ -86,7 +86,7 @@ function collectPromises(collect: Collect, governor: Governor): void {
 function collectSignals(collect: Collect, governor: Governor): void {
   collect(SELF_INSTRUMENTS.signalStale, (report) => {
     for (const signal of governor.signals.all()) {
-      for (const window of signal.instances()) report(window.read({ aggregate: 'last' }).status === 'stale' ? 1 : 0, { signal: signal.spec.name, scope: window.key })
+      for (const window of signal.instances()) if (window.read({ aggregate: 'last' }).status === 'stale') report(1, { signal: signal.spec.name, scope: window.key })
     }
   })
   collect(SELF_INSTRUMENTS.kvUsed, (report) => {

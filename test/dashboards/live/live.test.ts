@@ -27,6 +27,7 @@ const everything: Choice = { job: 'All', instance: 'All', backend: 'All', model:
 
 /** Panels that may show nothing here, and why. */
 const MAY_BE_EMPTY: Readonly<Record<string, string>> = {
+  'Stale signals': 'none is stale before the sensor is broken',
   'Moves taken back': 'only after a move that did harm: looked for at the end',
 }
 /** A loop that is content has never wished for anything, and not every loop names a target or predicts. The seesaw's does. */
