@@ -10,7 +10,8 @@ export function configure(command: Command): void {
 /** Backends are made (a model file is read), but nothing is served and no upstream is asked. */
 async function checkConfig(file: string): Promise<void> {
   const governor = await governorFor(await readConfig(file), file, cliLog('silent'))
-  const { backends, plugins } = { backends: governor.backends().length, plugins: [...governor.knobs.all()].length }
+  const backends = governor.backends().length
+  const knobs = [...governor.knobs.all()].length
   await governor.close()
-  console.log(`${file}: good (backends: ${backends}, knobs: ${plugins})`)
+  console.log(`${file}: good (backends: ${backends}, knobs: ${knobs})`)
 }
