@@ -112,13 +112,28 @@ int CpuDevice::chunkFor(int groups) const {
   return rows_ >= 64 || even < 4 ? 4 : even > 16 ? 16 : even;
 }
 
+// Layers may differ in type (Q4_K_M does), so inputs carry every form that any layer wants.
+void CpuDevice::shape(Flow& flow, int rows, Scratch<float>& x) {
+  bool normBlocks = false, normPlain = false, outBlocks = false, outPlain = false, downBlocks = false, downPlain = false;
+  for (const Layer& l : model_.layers) {
+    for (const Matrix* m : {&l.query, &l.key, &l.value, &l.gate, &l.up}) (isQuant(m->panel.format) ? normBlocks : normPlain) = true;
+    (isQuant(l.attentionOutput.panel.format) ? outBlocks : outPlain) = true;
+    (isQuant(l.down.panel.format) ? downBlocks : downPlain) = true;
+  }
+  const Layer& layer = model_.layers.front();
+  flow.rows = rows;
+  flow.x = x.reserve((static_cast<size_t>(rows) + kPadRows) * dimStride_);
+  flow.norm.shape(rows, layer.query.panel.k, normBlocks, normPlain);
+  flow.attention.shape(rows, layer.attentionOutput.panel.k, outBlocks, outPlain);
+  flow.ffn.shape(rows, layer.down.panel.k, downBlocks, downPlain);
+}
+
 void CpuDevice::prepare(const Batch& batch) {
   batch_ = &batch;
   rows_ = static_cast<int>(batch.tokens.size());
   outputs_ = static_cast<int>(batch.outputRows.size());
   logitRows_ = batch.logitRows;
   const size_t room = static_cast<size_t>(rows_) + kPadRows;
-  x_.reserve(room * dimStride_);
   q_.reserve(room * qStride_);
   k_.reserve(room * kvStride_);
   v_.reserve(room * kvStride_);
@@ -126,17 +141,10 @@ void CpuDevice::prepare(const Batch& batch) {
   rope_.reserve(static_cast<size_t>(rows_) * config_.ropeDims + 1);
   normed_.reserve((static_cast<size_t>(outputs_) + kPadRows) * dimStride_);
   logits_.reserve((static_cast<size_t>(logitRows_) + kPadRows) * logitStride_);
-  const Layer& layer = model_.layers.front();
-  // Layers may differ in type (Q4_K_M does), so inputs carry every form that any layer wants.
-  bool normBlocks = false, normPlain = false, outBlocks = false, outPlain = false, downBlocks = false, downPlain = false;
-  for (const Layer& l : model_.layers) {
-    for (const Matrix* m : {&l.query, &l.key, &l.value, &l.gate, &l.up}) (isQuant(m->panel.format) ? normBlocks : normPlain) = true;
-    (isQuant(l.attentionOutput.panel.format) ? outBlocks : outPlain) = true;
-    (isQuant(l.down.panel.format) ? downBlocks : downPlain) = true;
-  }
-  normInput_.shape(rows_, layer.query.panel.k, normBlocks, normPlain);
-  attentionInput_.shape(rows_, layer.attentionOutput.panel.k, outBlocks, outPlain);
-  ffnInput_.shape(rows_, layer.down.panel.k, downBlocks, downPlain);
+  // Decode rows all have an output: nothing to leave behind.
+  tail_ = outputs_ < rows_;
+  shape(flow_, rows_, x_);
+  if (tail_) shape(tailFlow_, outputs_, xTail_);
   const bool headBlocks = isQuant(model_.head().format);
   headInput_.shape(logitRows_, config_.dim, headBlocks, !headBlocks);
 
@@ -160,7 +168,7 @@ void CpuDevice::prepare(const Batch& batch) {
 
 // Embedding, rotation table and first norm of a row.
 void CpuDevice::startRow(int row, int thread) {
-  float* x = x_.data() + static_cast<size_t>(row) * dimStride_;
+  float* x = flow_.x + static_cast<size_t>(row) * dimStride_;
   panelRow(model_.embedding.panel, batch_->tokens[static_cast<size_t>(row)], x);
   float* table = rope_.data() + static_cast<size_t>(row) * config_.ropeDims;
   for (int i = 0; i < config_.ropeDims / 2; i++) {
@@ -168,7 +176,7 @@ void CpuDevice::startRow(int row, int thread) {
     table[i * 2] = static_cast<float>(std::cos(angle));
     table[i * 2 + 1] = static_cast<float>(std::sin(angle));
   }
-  normInto(normInput_, 0, x, model_.layers[0].attentionNorm, row, thread);
+  normInto(flow_.norm, 0, x, model_.layers[0].attentionNorm, row, thread);
 }
 
 void CpuDevice::ropeAndStore(int layer, int row) {
@@ -260,7 +268,7 @@ void CpuDevice::attendTile(int layer, const Tile& tile, ThreadScratch& s) {
     const float inverse = 1.0f / s.sumL[i];
     float* out = attention_.data() + static_cast<size_t>(rowOf[i]) * qStride_ + static_cast<size_t>(headOf[i]) * hd;
     for (int d = 0; d < hd; d++) out[d] = s.sum[i][d] * inverse;
-    if (hd % kBlock == 0) put(attentionInput_, layer * 4 + 1, out, rowOf[i], headOf[i] * hd, hd);
+    if (hd % kBlock == 0 && !(tail_ && layer + 1 == config_.layers)) put(flow_.attention, layer * 4 + 1, out, rowOf[i], headOf[i] * hd, hd);
   }
 }
 
@@ -286,7 +294,7 @@ void CpuDevice::projectQkv(const Layer& layer) {
     int first = 0;
     const auto part = [&](const Panel& w, float* out, size_t stride, const std::vector<float>& bias) {
       const int a = std::max(from - first, 0), b = std::min(to - first, w.groups);
-      if (a < b) multiply(w, a, b, normInput_, out, stride, bias, false);
+      if (a < b) multiply(w, a, b, flow_.norm, out, stride, bias, false);
       first += w.groups;
     };
     part(*query, q_.data(), qStride_, layer.queryBias);
@@ -296,50 +304,66 @@ void CpuDevice::projectQkv(const Layer& layer) {
 }
 
 // hidden = silu(gate x) * (up x), straight into the input of the down projection.
-void CpuDevice::feedForward(int layerIndex, ThreadScratch& s) {
+void CpuDevice::feedForward(int layerIndex, Flow& flow, ThreadScratch& s) {
   const Layer& layer = model_.layers[static_cast<size_t>(layerIndex)];
   const Panel &gate = layer.gate.panel, &up = layer.up.panel;
   for (int from, to; counter_.take(gate.groups, chunkFor(gate.groups), &from, &to);) {
     const size_t columns = static_cast<size_t>(to - from) * kGroup;
-    kernels_.gemm(&gate, from, to - from, &normInput_.acts, s.gate.data(), columns, 0);
-    kernels_.gemm(&up, from, to - from, &normInput_.acts, s.up.data(), columns, 0);
-    kernels_.siluMul(s.gate.data(), s.up.data(), static_cast<int32_t>(columns) * rows_);
+    kernels_.gemm(&gate, from, to - from, &flow.norm.acts, s.gate.data(), columns, 0);
+    kernels_.gemm(&up, from, to - from, &flow.norm.acts, s.up.data(), columns, 0);
+    kernels_.siluMul(s.gate.data(), s.up.data(), static_cast<int32_t>(columns) * flow.rows);
     const int count = std::min(static_cast<int>(columns), gate.n - from * kGroup);
-    for (int row = 0; row < rows_; row++) put(ffnInput_, layerIndex * 4 + 3, s.gate.data() + static_cast<size_t>(row) * columns, row, from * kGroup, count);
+    for (int row = 0; row < flow.rows; row++) put(flow.ffn, layerIndex * 4 + 3, s.gate.data() + static_cast<size_t>(row) * columns, row, from * kGroup, count);
   }
 }
 
 // x += w input (+ bias)
-void CpuDevice::addProjection(const Panel& w, const Input& input, const std::vector<float>& bias) {
-  for (int from, to; counter_.take(w.groups, chunkFor(w.groups), &from, &to);) multiply(w, from, to, input, x_.data(), dimStride_, bias, true);
+void CpuDevice::addProjection(const Panel& w, const Input& input, float* x, const std::vector<float>& bias) {
+  for (int from, to; counter_.take(w.groups, chunkFor(w.groups), &from, &to);) multiply(w, from, to, input, x, dimStride_, bias, true);
+}
+
+// From the attention's output to the next layer's input.
+void CpuDevice::finishLayer(int l, Flow& flow, int thread) {
+  static const std::vector<float> kNoBias;
+  const Layer& layer = model_.layers[static_cast<size_t>(l)];
+  const auto x = [&](int row) { return flow.x + static_cast<size_t>(row) * dimStride_; };
+  addProjection(layer.attentionOutput.panel, flow.attention, flow.x, layer.outputBias);
+  rowsBetween(flow.rows, [&](int row) { normInto(flow.norm, l * 4 + 2, x(row), layer.ffnNorm, row, thread); });
+  feedForward(l, flow, *scratch_[static_cast<size_t>(thread)]);
+  pool_.barrier([&] { counter_.reset(); });
+  addProjection(layer.down.panel, flow.ffn, flow.x, kNoBias);
+  if (l + 1 < config_.layers)
+    rowsBetween(flow.rows, [&](int row) { normInto(flow.norm, (l + 1) * 4, x(row), model_.layers[static_cast<size_t>(l) + 1].attentionNorm, row, thread); });
 }
 
 void CpuDevice::work(int thread) {
   static const std::vector<float> kNoBias;
   ThreadScratch& s = *scratch_[static_cast<size_t>(thread)];
-  const auto x = [&](int row) { return x_.data() + static_cast<size_t>(row) * dimStride_; };
   rowsBetween(rows_, [&](int row) { startRow(row, thread); });
   for (int l = 0; l < config_.layers; l++) {
-    const Layer& layer = model_.layers[static_cast<size_t>(l)];
-    projectQkv(layer);
+    const bool toTail = tail_ && l + 1 == config_.layers;
+    projectQkv(model_.layers[static_cast<size_t>(l)]);
     rowsBetween(rows_, [&](int row) { ropeAndStore(l, row); });
     for (int from, to; counter_.take(static_cast<int>(tiles_.size()), 1, &from, &to);) attendTile(l, tiles_[static_cast<size_t>(from)], s);
-    if (config_.headDim % kBlock == 0) {
+    const auto attended = [&](int row) { return attention_.data() + static_cast<size_t>(row) * qStride_; };
+    if (toTail) {
+      rowsBetween(outputs_, [&](int i) {
+        const int row = batch_->outputRows[static_cast<size_t>(i)];
+        memcpy(tailFlow_.x + static_cast<size_t>(i) * dimStride_, flow_.x + static_cast<size_t>(row) * dimStride_, dimStride_ * 4);
+        put(tailFlow_.attention, l * 4 + 1, attended(row), i, 0, tailFlow_.attention.acts.k);
+      });
+    } else if (config_.headDim % kBlock == 0) {
       pool_.barrier([&] { counter_.reset(); });
     } else {
-      rowsBetween(rows_, [&](int row) { put(attentionInput_, l * 4 + 1, attention_.data() + static_cast<size_t>(row) * qStride_, row, 0, attentionInput_.acts.k); });
+      rowsBetween(rows_, [&](int row) { put(flow_.attention, l * 4 + 1, attended(row), row, 0, flow_.attention.acts.k); });
     }
-    addProjection(layer.attentionOutput.panel, attentionInput_, layer.outputBias);
-    rowsBetween(rows_, [&](int row) { normInto(normInput_, l * 4 + 2, x(row), layer.ffnNorm, row, thread); });
-    feedForward(l, s);
-    pool_.barrier([&] { counter_.reset(); });
-    addProjection(layer.down.panel, ffnInput_, kNoBias);
-    if (l + 1 < config_.layers)
-      rowsBetween(rows_, [&](int row) { normInto(normInput_, (l + 1) * 4, x(row), model_.layers[static_cast<size_t>(l) + 1].attentionNorm, row, thread); });
+    if (toTail && outputs_ == 0) return;  // every thread sees the same
+    finishLayer(l, toTail ? tailFlow_ : flow_, thread);
   }
   rowsBetween(outputs_, [&](int i) {
+    const float* x = tail_ ? tailFlow_.x + static_cast<size_t>(i) * dimStride_ : flow_.x + static_cast<size_t>(batch_->outputRows[static_cast<size_t>(i)]) * dimStride_;
     float* out = normed_.data() + static_cast<size_t>(i) * dimStride_;
-    kernels_.rmsNorm(x(batch_->outputRows[static_cast<size_t>(i)]), model_.outputNorm.data(), config_.eps, config_.dim, out);
+    kernels_.rmsNorm(x, model_.outputNorm.data(), config_.eps, config_.dim, out);
     if (i < logitRows_) put(headInput_, config_.layers * 4, out, i, 0, config_.dim);
   });
   if (logitRows_ == 0) return;

@@ -44,8 +44,16 @@ class CpuDevice final : public Device {
     void shape(int rows, int k, bool blocksWanted, bool plainWanted);
   };
 
+  // A set of rows on their way through a layer. From the last layer's attention on only rows with an output go further.
+  struct Flow {
+    int rows = 0;
+    float* x = nullptr;  // [rows][dimStride_]
+    Input norm, attention, ffn;
+  };
+
   uint8_t* keyPage(int32_t page, int32_t layer, int32_t head) const;
   void prepare(const Batch& batch);
+  void shape(Flow& flow, int rows, Scratch<float>& x);
   void put(Input& input, int slot, const float* x, int row, int column, int count);
   void normInto(Input& input, int slot, const float* x, const std::vector<float>& weight, int row, int thread);
   void startRow(int row, int thread);
@@ -53,8 +61,9 @@ class CpuDevice final : public Device {
   void attendTile(int layer, const Tile& tile, ThreadScratch& scratch);
   void multiply(const Panel& w, int from, int to, const Input& input, float* out, size_t stride, const std::vector<float>& bias, bool accumulate);
   void projectQkv(const Layer& layer);
-  void feedForward(int layer, ThreadScratch& scratch);
-  void addProjection(const Panel& w, const Input& input, const std::vector<float>& bias);
+  void feedForward(int layer, Flow& flow, ThreadScratch& scratch);
+  void addProjection(const Panel& w, const Input& input, float* x, const std::vector<float>& bias);
+  void finishLayer(int layer, Flow& flow, int thread);
   void work(int thread);
   int chunkFor(int groups) const;
   template <class Each> void rowsBetween(int rows, Each&& each);
@@ -76,8 +85,10 @@ class CpuDevice final : public Device {
   const Batch* batch_ = nullptr;
   int rows_ = 0, outputs_ = 0, logitRows_ = 0;
   ChunkCounter counter_;
-  Scratch<float> x_, q_, k_, v_, attention_, normed_, logits_, rope_;
-  Input normInput_, attentionInput_, ffnInput_, headInput_;
+  bool tail_ = false;  // the last layer's second half takes tailFlow_
+  Scratch<float> x_, xTail_, q_, k_, v_, attention_, normed_, logits_, rope_;
+  Flow flow_, tailFlow_;
+  Input headInput_;
   std::vector<Tile> tiles_;
   std::vector<int> segmentOf_;
 };

@@ -265,6 +265,7 @@ void Engine::deliver(Sequence& s, size_t output) {
     return;
   }
   first();
+  if (!row.sampled.finite) return finish(s, Finish::kFailed, -1);
   const int32_t token = row.sampled.token;
   if (s.request.maxTokens <= 0) return finish(s, Finish::kLength, -1);
   if (std::find(s.request.stopTokens.begin(), s.request.stopTokens.end(), token) != s.request.stopTokens.end()) return finish(s, Finish::kStop, -1);

@@ -100,6 +100,7 @@ Sampled sample(float* logits, int32_t vocabulary, const Sampling& s, uint64_t in
     }
   }
   out.token = s.temperature > 0 ? draw(logits, vocabulary, s, index) : argmax(logits, vocabulary);
+  out.finite = std::isfinite(logits[out.token]);
   if (topCount >= 0) {
     float raw = logits[out.token];
     for (size_t i = 0; i < before.size(); i++)

@@ -14,6 +14,7 @@ struct Sampling {
 
 struct Sampled {
   int32_t token = 0;
+  bool finite = true;                            // false: the model computed something that is no number
   float logprob = 0;                             // natural logarithm, before penalty, temperature and filters
   std::vector<std::pair<int32_t, float>> top;    // the most likely ones, best first
 };
