@@ -11,7 +11,7 @@ export interface Arrival {
 }
 
 /** `perSecond` on average over `seconds`, with the gaps of the Azure conversation trace and the keys of a cache trace. */
-export function replayArrivals(options: { seconds: number; perSecond: (atS: number) => number; kind: (index: number) => Arrival['kind']; keys?: number }): Arrival[] {
+export function replayArrivals(options: { seconds: number; perSecond: (atS: number) => number; kind: (atS: number, index: number) => Arrival['kind']; keys?: number }): Arrival[] {
   const lines = gunzipSync(readFileSync(dataPath('traces/azure-conv.csv.gz'))).toString('utf8').trim().split('\n').slice(1)
   const times = lines.map((line) => Date.parse(`${line.slice(0, 23).replace(' ', 'T')}Z`))
   const gaps = times.slice(1).map((time, i) => time - (times[i] as number))
@@ -24,6 +24,6 @@ export function replayArrivals(options: { seconds: number; perSecond: (atS: numb
     atMs += ((gaps[i % gaps.length] as number) / mean) * (1_000 / options.perSecond(atMs / 1_000))
     if (atMs >= options.seconds * 1_000) return arrivals
     const key = raw.readUInt32LE((i * 4) % (raw.length - 4 - (raw.length % 4)))
-    arrivals.push({ atMs, kind: options.kind(i), key: options.keys === undefined ? key : key % options.keys })
+    arrivals.push({ atMs, kind: options.kind(atMs / 1_000, i), key: options.keys === undefined ? key : key % options.keys })
   }
 }
