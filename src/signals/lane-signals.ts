@@ -14,7 +14,7 @@ export const LANE_SIGNALS = {
   workMs: signal({ name: 'lane.work_ms', unit: 'ms', doc: 'Service time per unit of work of calls that ended well, at that work.', scope: backend, aggregate: 'quantile' }),
   itlMs: signal({ name: 'lane.itl_ms', unit: 'ms', doc: 'Time per output token while decoding, per call.', scope: backend, aggregate: 'quantile' }),
   batchMs: signal({ name: 'lane.batch_ms', unit: 'ms', doc: 'Run time of a finished batch, at its work.', scope: backend, aggregate: 'quantile' }),
-  batchSize: signal({ name: 'lane.batch_size', unit: '{call}', doc: 'Calls in a dispatched batch.', scope: backend }),
+  batchSize: signal({ name: 'lane.batch_size', unit: '{call}', doc: 'Calls in a dispatched batch, at its work.', scope: backend }),
   queueWaitMs: signal({ name: 'lane.queue_wait_ms', unit: 'ms', doc: 'Arrival to dispatch of dispatched calls.', scope: backend, aggregate: 'quantile' }),
   serviceMs: signal({ name: 'lane.service_ms', unit: 'ms', doc: 'Dispatch to end of calls that ended well.', scope: backend, aggregate: 'quantile' }),
   ttftMs: signal({ name: 'lane.ttft_ms', unit: 'ms', doc: 'Dispatch to first token.', scope: backend, aggregate: 'quantile' }),
@@ -61,7 +61,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
     onDispatch(batch, lane) {
       const w = windows(lane)
       open.set(batch, { left: batch.calls.length, ok: 0, endMs: 0 })
-      w.batchSize.push(batch.calls.length)
+      w.batchSize.push(batch.calls.length, batch.work)
       w.inFlight.push(lane.inFlight)
       w.workMs.demand()
       w.batchMs.demand()

@@ -20,8 +20,9 @@ const FULL = 0.9
 const WORTH = 1.02
 /** A size this much worse than the best known one is past a cliff. */
 const CLIFF = 0.9
-/** An upward step past what has been seen. */
-const STEP = 1.5
+/** Upward steps, smallest first. */
+const STEPS = [1.25, 1.5, 2] as const
+const DELAY_BAND = 1.6
 /** A join that saves less than this share of a lone call is not worth a delay. */
 const REAL_SAVING = 0.25
 
@@ -72,9 +73,11 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   if (!sizeKnob || !delayKnob || !view.known) return stay({ reason: 'learning', numbers: { batches: curve.seq } })
   if (hardCap <= 1) return stay({ reason: 'steady', numbers: { hardCap } })
 
-  const meanSize = positive(readings['size']?.value ?? 1) ?? 1
-  const meanWork = positive(mean((readings['batch']?.points ?? []).map((point) => point.x)) ?? view.seenWork) ?? view.seenWork
-  const workPerCall = positive(meanWork / Math.max(1, meanSize)) ?? 1
+  const sizes = (readings['size']?.points ?? []).filter(({ x, y }) => y >= 1 && y < 1e6 && x >= 1e-6 && x < 1e12)
+  if (sizes.length === 0) return stay({ reason: 'learning', numbers: { batches: curve.seq } })
+  const calls = sizes.reduce((sum, { y }) => sum + y, 0)
+  const meanSize = calls / sizes.length
+  const workPerCall = sizes.reduce((sum, { x }) => sum + x, 0) / calls
   const slots = Math.max(1, facts['slots'] ?? 1)
   const budgetMs = runBudgetMs(input.slo, slots)
   const envelope = facts['maxBatchWork'] === undefined ? hardCap : Math.max(1, Math.floor(facts['maxBatchWork'] / workPerCall))
@@ -102,23 +105,33 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   } else if (meanSize < FULL * current) {
     why = { reason: 'app_limited', numbers }
   } else if (allowed >= Math.max(current + 1, current * (1 + DEAD_BAND))) {
-    const step = Math.min(allowed, Math.max(current + 1, Math.floor(current * STEP)))
-    const seenThere = step * workPerCall <= view.seenWork
-    const gain = step / view.p50(step * workPerCall) / currentPerMs
-    if (!seenThere || gain >= WORTH) {
+    const step = upwards(view, workPerCall, current, allowed)
+    if (step !== undefined) {
       to = step
-      why = { reason: 'demand_above_limit', numbers: { ...numbers, gain } }
+      why = { reason: 'demand_above_limit', numbers }
     }
   }
 
   const moves: Wish[] = to === sizeKnob.value ? [] : [{ knob: knobs.maxBatch.name, to }]
   const delay = delayFor(view, workPerCall, Math.max(1, Math.min(meanSize, to)), budgetMs, slots)
-  if (delay !== undefined && Math.abs(delay - delayKnob.value) > Math.max(0.25, 2 * DEAD_BAND * delayKnob.value)) {
+  if (delay !== undefined && outsideBand(delay, delayKnob.value)) {
     moves.push({ knob: knobs.maxDelayMs.name, to: delay })
     if (moves.length === 1) why = { reason: delay > delayKnob.value ? 'work_conserving' : 'not_worth_it', numbers: { ...numbers, delayMs: delay } }
   }
   const predicted = view.p95(to * workPerCall)
   return { state: next, moves, why, ...(Number.isFinite(predicted) ? { predicted } : {}) }
+}
+
+/** The largest step before a size that is known to bring no more per second; sizes not seen yet may be tried. */
+function upwards(view: CurveView, workPerCall: number, current: number, allowed: number): number | undefined {
+  const perMs = (size: number): number => size / view.p50(size * workPerCall)
+  let step: number | undefined
+  for (const factor of STEPS) {
+    const size = Math.min(allowed, Math.max(current + 1, Math.floor(current * factor)))
+    if (view.seen(size * workPerCall) && perMs(size) < perMs(current) * WORTH) break
+    step = size
+  }
+  return step
 }
 
 /** Longest hold that can pay: until a slot frees anyway, within half of the slack; 0 where joining saves nothing. Undefined: not known yet. */
@@ -132,8 +145,12 @@ function delayFor(view: CurveView, workPerCall: number, size: number, budgetMs: 
   return Math.min(runMs / slots, slack, knobs.maxDelayMs.max)
 }
 
-const positive = (value: number): number | undefined => (Number.isFinite(value) && value > 0 ? value : undefined)
-const mean = (values: readonly number[]): number | undefined => (values.length === 0 ? undefined : values.reduce((a, b) => a + b, 0) / values.length)
+/** A hold is a cap on a rule that decides for itself: half as much again, or none at all, is worth a move. */
+function outsideBand(wanted: number, now: number): boolean {
+  if (now === 0 || wanted === 0) return wanted !== now
+  return wanted > now * DELAY_BAND || wanted < now / DELAY_BAND
+}
+
 
 export const batchController: Controller<BatchState> = {
   name: 'batching',
@@ -141,7 +158,7 @@ export const batchController: Controller<BatchState> = {
   scope: ['backend'],
   reads: {
     batch: { signal: 'lane.batch_ms', points: true, aggregate: 'quantile', quantile: 0.95 },
-    size: { signal: 'lane.batch_size', aggregate: 'mean', windowMs: 10_000 },
+    size: { signal: 'lane.batch_size', aggregate: 'mean', windowMs: 10_000, points: true },
     offered: { signal: 'lane.offered', aggregate: 'rate' },
   },
   primary: 'batch',

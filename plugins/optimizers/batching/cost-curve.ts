@@ -49,6 +49,8 @@ const SAME_EVENT = 120
 const APART = 1.4
 /** Smaller differences are followed slowly: most of them are shape. */
 const DRIFT_GAIN = 0.1
+/** Sizes this near to each other (relative) are one. */
+const NEAR = 0.12
 /** Times within a bucket are brought to its middle by this power of work: between a fixed cost (0) and a proportional one (1). */
 const INSIDE_POWER = 0.5
 /** Anything outside is a broken sensor, not a batch: work, and ms. */
@@ -179,6 +181,8 @@ export interface CurveView {
   readonly known: boolean
   /** Largest work that was really seen. */
   readonly seenWork: number
+  /** Batches of about this work were seen lately. */
+  seen(work: number): boolean
   p50(work: number): number
   /** Like `p50`, but below the smallest size seen it goes on along the first slope: for what a lone call would cost. */
   lone(work: number): number
@@ -190,6 +194,7 @@ export function viewOf(curve: CostCurve): CurveView {
   return {
     known: points.length > 0,
     seenWork: points.at(-1)?.work ?? 0,
+    seen: (work) => points.some((point) => Math.abs(point.work - work) <= NEAR * work),
     p50: (work) => at(points, work, 'p50') * curve.speed,
     lone: (work) => lone(points, work) * curve.speed,
     p95: (work) => at(points, work, 'p95') * curve.speed,

@@ -11,9 +11,9 @@ export const knobs = {
     unit: '{call}',
     doc: 'Most calls that run together. The backend’s own limit and memory envelope hold as well.',
     scope: ['backend'],
-    maxUp: 1.5,
+    maxUp: 2,
     maxDown: 0.25,
-    cooldownMs: 5_000,
+    cooldownMs: 1_000,
     safeDirection: 'down',
   }),
   maxDelayMs: knob({

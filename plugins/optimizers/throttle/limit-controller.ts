@@ -18,6 +18,12 @@ export interface LimitState {
   readonly recentMs: readonly number[]
   readonly lastMoveMs: number | null
   readonly lastRejectCutMs: number | null
+  /** Settled attempts since the last cut for rejects, and how many of them were turned away. */
+  readonly settled: number
+  readonly rejected: number
+  /** Cuts for rejects since all was well, and the share of rejects at the first of them. */
+  readonly rejectCuts: number
+  readonly firstRejectShare: number
   /** Windows in a row that grew. */
   readonly growing: number
   /** The limit that last served a used window well; rejects do not change it: they say when, not how many. */
@@ -43,9 +49,14 @@ const WHOLE_CALL_SHARE = 0.85
 const DEAD_BAND = 0.03
 const REJECT_CUT = 0.7
 const DEEPEST_CUT = 0.8
+/** After so many cuts that left this much of the share of rejects, and most calls pass, cutting more is in vain. */
+const VAIN_CUTS = 2
+const VAIN_SHARE = 0.7
+const MOSTLY = 0.5
 /** The limit counts as used from this share of it in flight. */
 const USED = 0.8
 const GROWTH = 0.1
+const BATCHED_GROWTH = 1.5
 /** After three windows of growth with this much headroom the limit is far from where it matters: grow faster. */
 const FAR_HEADROOM = 0.2
 const FAR_GROWTH = 0.25
@@ -70,7 +81,7 @@ const FLAT = 0.9
 const LOSING = 1.15
 const BACK = 0.93
 
-const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, growing: 0, goodLimit: null, held: 0, history: [], baselineMs: null }
+const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, settled: 0, rejected: 0, rejectCuts: 0, firstRejectShare: 0, growing: 0, goodLimit: null, held: 0, history: [], baselineMs: null }
 
 /** A number that a clock or a counter could have given. */
 const sane = (value: number): boolean => Number.isFinite(value) && value > 0 && value < 1e12
@@ -92,6 +103,8 @@ function take(state: LimitState, input: ControllerInput): LimitState {
     ttftMs: latest([...state.ttftMs, ...ttft.map(({ y }) => y)], MAX_SAMPLES),
     inFlight: latest([...state.inFlight, ...inFlight.map(({ y }) => y)], MAX_SAMPLES),
     sinceMs: state.sinceMs ?? nowMs,
+    settled: state.settled + points(readings['rejects']).length,
+    rejected: state.rejected + points(readings['rejects']).filter(({ y }) => y > 0).length,
     recentMs: latest([...state.recentMs, ...service.map(({ y }) => y)], RECENT),
   }
 }
@@ -151,7 +164,15 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   }
 
   const rejected = cutForRejects(state, input)
-  if (rejected) return turn(inUse * REJECT_CUT, { reason: 'upstream_rejects', numbers: { ...base, rejects: rejected.count, roundTripMs: rejected.roundTripMs } }, { lastRejectCutMs: nowMs })
+  if (rejected) {
+    const share = state.rejected / Math.max(1, state.settled)
+    const numbers = { ...base, rejects: rejected.count, share, roundTripMs: rejected.roundTripMs }
+    const books = { lastRejectCutMs: nowMs, settled: 0, rejected: 0, rejectCuts: state.rejectCuts + 1, firstRejectShare: state.rejectCuts === 0 ? share : state.firstRejectShare }
+    // Some are turned away however few there are: then it is not our number that they are turned away for.
+    const inVain = state.rejectCuts >= VAIN_CUTS && share < MOSTLY && share > VAIN_SHARE * state.firstRejectShare
+    if (!inVain) return turn(inUse * REJECT_CUT, { reason: 'upstream_rejects', numbers }, books)
+    return { state: fresh(state, nowMs, { ...books, rejectCuts: state.rejectCuts }), moves: [], why: { reason: 'not_worth_it', numbers } }
+  }
 
   const roundTripMs = state.recentMs.length === 0 ? 0 : median(state.recentMs)
   const waited = nowMs - (state.sinceMs ?? nowMs)
@@ -162,6 +183,12 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   }
   if (state.unitMs.length < MIN_SAMPLES || waited < roundTripMs) return { state, moves: [], why: { reason: 'learning', numbers: window } }
 
+  // Where calls run in batches, latency is the batch size's doing: the limit only guards against rejects, and else stays out of
+  // the way (a limit below slots × batch would starve the batches).
+  if ((facts['maxBatch'] ?? 1) > 1) {
+    if (!used || !quiet) return { state: fresh(state, nowMs), moves: [], why: { reason: used ? 'steady' : 'app_limited', numbers: window } }
+    return turn(limit * BATCHED_GROWTH, { reason: 'work_conserving', numbers: window }, { goodLimit: limit, ...(state.rejected === 0 ? { rejectCuts: 0 } : {}) })
+  }
   const room = headroom(state, input.slo)
   if (room === undefined) return byThroughput(state, input, { limit, hard, used, inUse, window, turn })
   if (room.samples < MIN_SAMPLES) return { state, moves: [], why: { reason: 'learning', numbers: window } }
@@ -170,15 +197,16 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   const sure = room.samples >= SURE_SAMPLES
   const cut = (sure ? h : room.most) < -DEAD_BAND
   const grow = !cut && (sure ? h : room.least) > DEAD_BAND
+  const calm = state.rejected === 0 && state.settled >= MIN_SAMPLES ? { rejectCuts: 0 } : {}
   const goodLimit = cut ? Math.min(limit, state.goodLimit ?? limit) : used ? limit : state.goodLimit
   if (cut) return turn(inUse * Math.max(DEEPEST_CUT, 1 + h), { reason: 'slo_exceeded', numbers }, { goodLimit }, { predicted: AIM * targetMs })
   // Not sure yet which side of the band it is on: the window stays open.
   if (!grow && !sure) return { state, moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
-  if (!grow) return { state: fresh(state, nowMs, { growing: 0, goodLimit }), moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
+  if (!grow) return { state: fresh(state, nowMs, { growing: 0, goodLimit, ...calm }), moves: [], why: { reason: 'steady', numbers }, predicted: atMs }
   if (!used) return { state: fresh(state, nowMs, { growing: 0 }), moves: [], why: { reason: 'app_limited', numbers }, predicted: atMs }
   const far = state.growing >= 3 && h > FAR_HEADROOM
   const factor = 1 + Math.min(far ? FAR_GROWTH : GROWTH, h / 2)
-  return turn(Math.max(limit * factor, limit + Math.min(knobs.limit.minStep, h)), { reason: 'slo_headroom', numbers }, { goodLimit }, { predicted: atMs * Math.min(factor, targetMs / atMs) })
+  return turn(Math.max(limit * factor, limit + Math.min(knobs.limit.minStep, h)), { reason: 'slo_headroom', numbers }, { goodLimit, ...calm }, { predicted: atMs * Math.min(factor, targetMs / atMs) })
 }
 
 /** Even the worst of a few calls is far inside every target. */
@@ -266,8 +294,9 @@ export const limitController: Controller<LimitState> = {
   reads: {
     rejects: { signal: 'lane.rejects', points: true },
     work: { signal: 'lane.work_ms', points: true, quantile: 'slo' },
-    service: { signal: 'lane.service_ms', points: true, quantile: 'slo' },
-    ttft: { signal: 'lane.ttft_ms', points: true, quantile: 'slo' },
+    // Only their samples are used: no aggregate need be computed.
+    service: { signal: 'lane.service_ms', points: true, aggregate: 'last' },
+    ttft: { signal: 'lane.ttft_ms', points: true, aggregate: 'last' },
     inFlight: { signal: 'lane.in_flight', points: true, aggregate: 'max' },
     offered: { signal: 'lane.offered', aggregate: 'rate' },
   },

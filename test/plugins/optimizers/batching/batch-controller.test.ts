@@ -34,7 +34,7 @@ function drive(options: { t: (work: number) => number; slo: SloClass; slots?: nu
           nowMs,
           scope,
           slo: scaled,
-          readings: { batch: { status: 'fresh', samples: 6, ageMs: 0, points }, size: { status: 'fresh', value: batches.reduce((a, b) => a + b) / 6, samples: 6, ageMs: 0 }, offered: { status: 'fresh', samples: 6, ageMs: 0, value: 1 } },
+          readings: { batch: { status: 'fresh', samples: 6, ageMs: 0, points }, size: { status: 'fresh', value: batches.reduce((a, b) => a + b) / 6, samples: 6, ageMs: 0, points: batches.map((size) => ({ x: size, y: size, atMs: nowMs })) }, offered: { status: 'fresh', samples: 6, ageMs: 0, value: 1 } },
           knobs: Object.fromEntries([knobs.maxBatch.name, knobs.maxDelayMs.name].map((name) => [name, registry.controllerView(name, scope)])),
           facts: { slots: options.slots ?? 1, maxBatch: options.maxBatch ?? 64, ...(options.maxBatchWork === undefined ? {} : { maxBatchWork: options.maxBatchWork }) },
           mayProbe: true,
