@@ -2,6 +2,7 @@
 import { createGovernor as createCore, type Governor as CoreGovernor, type GovernorOptions } from './governor.ts'
 import type { BatchContext, FunctionContext } from './core/function-backend.ts'
 import { admin, type AdminOptions } from './http/admin.ts'
+import { mountConsole, type ConsoleOptions, type MountedConsole } from './http/console/console.ts'
 import { createEdge } from './http/edge.ts'
 import { errorHandler, type ErrorHandler } from './http/errors.ts'
 import { gateway, type GatewayOptions } from './http/gateway.ts'
@@ -21,6 +22,8 @@ export interface Governor extends CoreGovernor {
   guard(options: GuardOptions): HttpHandler
   /** `app.use('/admin', governor.admin())`: from this machine only, unless you give it a hook. */
   admin(options?: AdminOptions): HttpHandler
+  /** `app.use('/flyball', governor.console())`: what the loops see, do and achieve, live. From this machine only, unless you give it a hook. */
+  console(options?: ConsoleOptions): HttpHandler
   /** `app.get('/metrics', governor.metrics())`. Default source: the telemetry that `startTelemetry` started. */
   metrics(options?: { exporter?: ScrapeSource }): HttpHandler
   /** Last in the app: tells clients of your own routes when a wrapped function was shed, expired or failed. */
@@ -38,10 +41,16 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const edge = createEdge(core)
   const stopMoveSpans = moveSpans(core.decisions, options.tracer)
   const closeCore = core.close.bind(core)
+  const consoles: MountedConsole[] = []
   const methods: Pick<Governor, Exclude<keyof Governor, keyof CoreGovernor> | 'close'> = {
     gateway: (gatewayOptions = {}) => gateway(edge, { ...gatewayOptions, protocols: gatewayOptions.protocols ?? protocols }),
     guard: (guardOptions) => guard(edge, guardOptions),
     admin: (adminOptions) => admin(core, adminOptions),
+    console(consoleOptions) {
+      const mounted = mountConsole(core, consoleOptions)
+      consoles.push(mounted)
+      return mounted.handler
+    },
     metrics: (metricsOptions = {}) => metricsHandler(() => metricsOptions.exporter ?? startedTelemetry()?.exporter, core.clock),
     errors: () => errorHandler(),
     health: () => health(core),
@@ -49,6 +58,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     wrapBatch: (name, fn, wrapOptions) => wrapBatch(core, name, fn, wrapOptions),
     async close() {
       edge.close()
+      for (const mounted of consoles) mounted.close()
       stopMoveSpans()
       await closeCore()
     },

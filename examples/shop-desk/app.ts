@@ -1,7 +1,7 @@
 /** The shop's Express app: what a user writes, with flyball in it. Read it top to bottom. */
 import { fileURLToPath } from 'node:url'
 import express, { type Express } from 'express'
-import { createGovernor, systemClock, type Clock, type Governor } from '../../src/index.ts'
+import { createGovernor, systemClock, type Clock, type ConsoleOptions, type Governor } from '../../src/index.ts'
 import { batching, cache, native, priority, throttle } from '../../plugins/builtin.ts'
 import type { Intent } from './classifier-model.ts'
 import { startClassifier } from './classifier.ts'
@@ -26,6 +26,8 @@ export interface ShopDeskOptions {
   loops?: 'on' | 'dry' | 'off'
   knobs?: Readonly<Record<string, number>>
   clock?: Clock
+  /** What the page at `/flyball` may do. */
+  console?: ConsoleOptions
   /** Speeds up how often orders change. */
   changeRate?: number
 }
@@ -36,7 +38,7 @@ export const STALE_BUDGET = 0.02
 export async function createShopDesk(options: ShopDeskOptions = {}): Promise<ShopDesk> {
   const clock = options.clock ?? systemClock
   const governor = createGovernor({
-    backends: [await native({ name: 'shop-desk', model: MODEL_FILE, modelName: 'shop-desk' })],
+    backends: [await native({ name: 'shop-desk', model: MODEL_FILE, modelName: 'shop-desk', maxSequences: 64 })],
     plugins: [cache(), throttle(), priority(), batching()],
     classes: [
       { name: 'interactive', priority: 0, startMs: 500, e2eMs: 2_000, quantile: 0.95 },
@@ -69,6 +71,7 @@ export async function createShopDesk(options: ShopDeskOptions = {}): Promise<Sho
   app.use('/metrics', governor.metrics())
   app.use(governor.health())
   app.use('/admin', governor.admin())
+  app.use('/flyball', governor.console(options.console))
   app.use(governor.errors())
 
   return {

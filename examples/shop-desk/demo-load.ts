@@ -7,6 +7,8 @@ export interface DemoLoad {
   readonly phase: Phase
   /** Seconds into the phase. */
   readonly atS: number
+  /** It stays in this phase. */
+  readonly held: boolean
   /** Stay in this phase; undefined: go round. */
   hold(name: string | undefined): void
   stop(): Promise<void>
@@ -89,6 +91,9 @@ export function startDemoLoad(baseUrl: string, onPhase: (phase: Phase) => void, 
     },
     get atS() {
       return atS()
+    },
+    get held() {
+      return held !== undefined
     },
     hold(name) {
       held = name

@@ -1,10 +1,11 @@
 /** `npm start`: the shop desk, and a gentle demo load that makes its loops move. */
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:http'
-import { startTelemetry } from '../../src/index.ts'
+import { startTelemetry, type ConsoleDemo } from '../../src/index.ts'
 import { createShopDesk } from './app.ts'
 import { startDemoLoad, type DemoLoad } from './demo-load.ts'
 import { parseFlags, USAGE } from './flags.ts'
+import { PHASES } from './phases.ts'
 import { statusLine } from './status-line.ts'
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -23,7 +24,10 @@ async function main(): Promise<void> {
   if (flags.help) return say(USAGE)
 
   const telemetry = await startTelemetry({ serviceName: 'shop-desk' })
-  const desk = await createShopDesk().catch((error: Error) => fail(error.message))
+  let load: DemoLoad | undefined
+  const demo = (): ConsoleDemo | undefined => load && { phases: PHASES, current: () => load && { name: load.phase.name, held: load.held }, hold: (name) => load?.hold(name) }
+  const adminToken = process.env['FLYBALL_ADMIN_TOKEN']
+  const desk = await createShopDesk({ console: { title: 'shop desk', demo, ...(adminToken ? { adminToken } : {}) } }).catch((error: Error) => fail(error.message))
   const server = createServer(desk.app)
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(flags.port, '127.0.0.1', resolve)).catch((error: NodeJS.ErrnoException) =>
     fail(error.code === 'EADDRINUSE' ? `port ${flags.port} is in use; choose another with --port` : error.message),
@@ -32,6 +36,7 @@ async function main(): Promise<void> {
 
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   say(`flyball is serving the shop desk at ${url}`)
+  say(`  see it live: ${url}/flyball`)
   say('  try it:')
   say(`    curl ${url}/v1/chat/completions -H 'content-type: application/json' \\`)
   say(`      -d '{"model":"shop-desk","temperature":0,"messages":[{"role":"user","content":"What is 17 + 25?"}]}'`)
@@ -39,7 +44,6 @@ async function main(): Promise<void> {
   say(flags.load ? '  demo load: calm → burst → overload → repeats, one line a second (--no-load to leave it out). Ctrl-C stops.\n' : '')
 
   const status = statusLine(desk.governor, say)
-  let load: DemoLoad | undefined
   if (flags.load) load = startDemoLoad(url, (phase) => say(`— ${phase.name}: ${phase.doc}`))
   const ticker = setInterval(() => { if (load) say(status.line(`${load.phase.name} ${load.atS.toFixed(0)}s`)) }, 1_000)
 

@@ -11,7 +11,7 @@ export const sourceFolders = ['src', 'plugins', 'examples', 'bench', 'dashboards
 export const assetFolders = ['src', 'plugins', 'examples', 'bench']
 
 /** Kinds of files that the code reads beside itself. Anything else stays where it is. */
-export const assetKinds = ['.gguf', '.html', '.css', '.svg', '.json', '.yaml', '.md', '.txt', '.woff2']
+export const assetKinds = ['.gguf', '.html', '.css', '.js', '.svg', '.json', '.yaml', '.md', '.txt', '.woff2']
 
 /** @param {string} file */
 const isSource = (file) => /\.ts$/.test(file) && !file.endsWith('.d.ts')

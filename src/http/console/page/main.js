@@ -1,0 +1,75 @@
+/** The page: takes the stream, keeps the store, draws once a second. */
+import { charts } from './charts.js'
+import { demo } from './demo.js'
+import { byId, setText } from './dom.js'
+import { health } from './health.js'
+import { lanes } from './lanes.js'
+import { loops } from './loops.js'
+import { moves } from './moves.js'
+import { operator } from './operator.js'
+import { repaintAll } from './plot.js'
+import { slowCalls } from './slow-calls.js'
+import { Store } from './store.js'
+import { storyDialog } from './story.js'
+import { wireTheme } from './theme.js'
+import { verdict } from './verdict.js'
+
+const store = new Store()
+const story = storyDialog(store)
+const change = operator(store)
+const parts = [verdict(store), demo(store), charts(store), loops(store, story.open, change), moves(store, story.open), lanes(store), slowCalls(store), health(store, change), change]
+
+let paused = false
+let lastTickMs = 0
+let boot
+
+const seconds = () => Number(byId('range').value)
+
+function draw() {
+  if (!store.state) return
+  for (const part of parts) part.draw(seconds())
+}
+
+function listen() {
+  const source = new EventSource('events')
+  source.addEventListener('hello', ({ data }) => {
+    const message = JSON.parse(data)
+    if (boot !== undefined && boot !== message.boot) for (const part of parts) part.reset?.()
+    boot = message.boot
+    store.hello(message)
+    lastTickMs = performance.now()
+    document.title = store.abilities.title
+    setText(byId('title'), store.abilities.title)
+    draw()
+  })
+  source.addEventListener('tick', ({ data }) => {
+    store.tick(JSON.parse(data))
+    lastTickMs = performance.now()
+    if (!paused && !document.hidden) draw()
+  })
+}
+
+/** Says whether what is shown is of now. A stale page that looks alive is worse than none. */
+function sayLink() {
+  const link = byId('link')
+  const silentS = Math.round((performance.now() - lastTickMs) / 1_000)
+  const lost = lastTickMs !== 0 && silentS > 4
+  link.dataset.level = lost ? 'bad' : 'good'
+  setText(link, lastTickMs === 0 ? 'connecting…' : lost ? `no news for ${silentS - (silentS % 5)} s: what you see is old` : paused ? 'paused' : 'live')
+  document.body.classList.toggle('lost', lost)
+}
+
+byId('pause').addEventListener('click', ({ currentTarget }) => {
+  paused = !paused
+  currentTarget.setAttribute('aria-pressed', String(paused))
+  sayLink()
+  if (!paused) draw()
+})
+byId('range').addEventListener('change', draw)
+byId('group').addEventListener('change', draw)
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && !paused) draw()
+})
+wireTheme(() => repaintAll())
+setInterval(sayLink, 1_000)
+listen()

@@ -1,0 +1,206 @@
+/** One chart: uPlot with our colours, a legend of real text, and marks that can be clicked. */
+import { make, setText } from './dom.js'
+import { colour, fontPx } from './theme.js'
+
+const shared = { live: new Set() }
+const LEGEND_HEIGHT_REM = 7.5
+
+/** New colours for all charts: canvas does not follow a style sheet. */
+export function repaintAll() {
+  for (const plot of shared.live) plot.rebuild()
+}
+
+/**
+ * @typedef {{ label: string, colour: string, of: (store: import('./store.js').Store, from: number) => (number | null)[],
+ *   step?: boolean, dash?: number[], width?: number, fill?: boolean, hidden?: boolean }} Series
+ */
+
+export class Plot {
+  /**
+   * @param {{ title: string, hint?: string, series: Series[], format: (value: number | null) => string, heightRem?: number,
+   *   zero?: boolean, top?: number, level?: number,
+   *   marks?: (store: object, fromS: number) => { t: number, seq: number, dry: boolean }[], onMark?: (seq: number) => void }} options
+   */
+  constructor(options) {
+    this.options = options
+    this.canvas = make('div', { class: 'canvas', role: 'img', 'aria-label': `Chart over time: ${options.title}. The values of now are in its legend.` })
+    this.legend = make('ul', { class: 'legend' })
+    this.hint = make('span', { class: 'hint', text: options.hint ?? '' })
+    this.caption = make('figcaption', {}, make('h4', { text: options.title, class: 'plot-title' }), this.hint)
+    this.element = make('figure', { class: 'plot' }, this.caption, this.canvas, this.legend)
+    this.entries = options.series.map(({ label, colour: name }) => {
+      const now = make('span', { class: 'now' })
+      const swatch = make('span', { class: 'swatch' })
+      swatch.style.background = `var(--${name})`
+      const item = make('li', {}, swatch, make('span', { text: label }), now)
+      this.legend.append(item)
+      return { item, now }
+    })
+    this.visible = true
+    this.data = undefined
+    this.marked = []
+    this.watcher = new IntersectionObserver((entries) => {
+      this.visible = entries.at(-1).isIntersecting
+      if (this.visible) this.draw()
+    }, { rootMargin: '200px' })
+    this.watcher.observe(this.canvas)
+    this.sizer = new ResizeObserver(() => {
+      const width = Math.floor(this.canvas.clientWidth)
+      if (this.chart && width > 0 && width !== this.chart.width) this.chart.setSize({ width, height: this.height })
+    })
+    this.sizer.observe(this.canvas)
+    shared.live.add(this)
+  }
+
+  get height() {
+    return Math.round((this.options.heightRem ?? LEGEND_HEIGHT_REM) * fontPx())
+  }
+
+  remove() {
+    shared.live.delete(this)
+    this.watcher.disconnect()
+    this.sizer.disconnect()
+    this.chart?.destroy()
+    this.element.remove()
+  }
+
+  rebuild() {
+    this.chart?.destroy()
+    this.chart = undefined
+    this.draw()
+  }
+
+  update(store, seconds) {
+    const from = store.from(seconds)
+    const times = store.times.slice(from)
+    this.range = [store.nowS - seconds, store.nowS]
+    this.data = [times, ...this.options.series.map((series) => series.of(store, from))]
+    this.marked = this.options.marks?.(store, this.range[0]) ?? []
+    this.options.series.forEach((series, i) => {
+      const { item, now } = this.entries[i]
+      const column = this.data[i + 1]
+      item.hidden = series.hidden === true || column.every((value) => value === null)
+      if (this.hovered === undefined) setText(now, this.options.format(column.at(-1) ?? null))
+    })
+    this.draw()
+  }
+
+  setHint(text) {
+    setText(this.hint, text)
+  }
+
+  draw() {
+    if (!this.visible || !this.data || !this.element.isConnected) return
+    if (this.chart) this.chart.setData(this.data, true)
+    else {
+      const width = Math.floor(this.canvas.clientWidth)
+      if (width > 0) this.chart = new globalThis.uPlot(this.#options(width), this.data, this.canvas)
+    }
+  }
+
+  #options(width) {
+    const { series, format, zero = true, top, onMark } = this.options
+    const font = `${Math.round(fontPx() * 0.78)}px ${getComputedStyle(document.body).fontFamily}`
+    const axis = { stroke: colour('muted'), font, grid: { stroke: colour('grid'), width: 1 }, ticks: { show: false } }
+    return {
+      width,
+      height: this.height,
+      legend: { show: false },
+      padding: [fontPx() * 0.5, fontPx() * 0.6, 0, 0],
+      cursor: { sync: { key: 'time' }, drag: { x: false, y: false }, points: { size: 6 } },
+      scales: {
+        x: { time: true, range: () => this.range },
+        y: { range: (_, low, high) => yRange(low, high, zero, top) },
+      },
+      axes: [
+        { ...axis, size: fontPx() * 1.5, gap: 4, space: fontPx() * 5, values: (_, splits) => splits.map(clock) },
+        { ...axis, size: fontPx() * 3.6, gap: 4, space: fontPx() * 1.9, values: (_, splits) => splits.map((value) => format(value)) },
+      ],
+      series: [
+        {},
+        ...series.map(({ colour: name, step, dash, width: lineWidth = 1.75, fill, hidden }) => ({
+          stroke: colour(name),
+          width: lineWidth,
+          show: hidden !== true,
+          spanGaps: false,
+          points: { show: false },
+          ...(dash ? { dash } : {}),
+          ...(step ? { paths: globalThis.uPlot.paths.stepped({ align: 1 }) } : {}),
+          ...(fill ? { fill: `${colour(name, 0.16)}` } : {}),
+        })),
+      ],
+      hooks: {
+        draw: [(chart) => this.#drawMarks(chart)],
+        setCursor: [(chart) => this.#hover(chart, onMark)],
+        ready: [
+          (chart) => {
+            if (onMark) chart.over.addEventListener('click', () => {
+              const near = this.#markNear(chart, chart.cursor.left)
+              if (near) onMark(near.seq)
+            })
+          },
+        ],
+      },
+    }
+  }
+
+  #drawMarks(chart) {
+    if (this.marked.length === 0) return
+    const { ctx, bbox } = chart
+    const size = Math.max(4, fontPx() * 0.3) * devicePixelRatio
+    ctx.save()
+    ctx.strokeStyle = colour('c2', 0.55)
+    ctx.fillStyle = colour('c2')
+    ctx.lineWidth = devicePixelRatio
+    for (const { t, dry } of this.marked) {
+      const x = Math.round(chart.valToPos(t, 'x', true))
+      if (x < bbox.left || x > bbox.left + bbox.width) continue
+      ctx.setLineDash(dry ? [2, 4] : [])
+      ctx.beginPath()
+      ctx.moveTo(x, bbox.top)
+      ctx.lineTo(x, bbox.top + bbox.height)
+      ctx.stroke()
+      ctx.beginPath()
+      ctx.moveTo(x - size, bbox.top)
+      ctx.lineTo(x + size, bbox.top)
+      ctx.lineTo(x, bbox.top + size * 1.5)
+      ctx.fill()
+    }
+    ctx.restore()
+  }
+
+  #markNear(chart, left) {
+    if (left === undefined || left < 0) return undefined
+    let best
+    let bestPx = fontPx() * 0.8
+    for (const mark of this.marked) {
+      const px = Math.abs(chart.valToPos(mark.t, 'x') - left)
+      if (px <= bestPx) [best, bestPx] = [mark, px]
+    }
+    return best
+  }
+
+  #hover(chart, onMark) {
+    const { idx, left } = chart.cursor
+    this.hovered = left !== undefined && left >= 0 && idx !== null ? idx : undefined
+    if (onMark) chart.over.classList.toggle('pointing', this.#markNear(chart, left) !== undefined)
+    this.options.series.forEach((_, i) => {
+      const column = this.data[i + 1]
+      setText(this.entries[i].now, this.options.format((this.hovered === undefined ? column.at(-1) : column[this.hovered]) ?? null))
+    })
+  }
+}
+
+function yRange(low, high, zero, top) {
+  if (low === null || high === null || low === undefined || high === undefined) return [0, top ?? 1]
+  if (top !== undefined) return [zero ? 0 : low, Math.max(top, high)]
+  const from = zero ? Math.min(0, low) : low
+  const pad = (high - from || Math.abs(high) || 1) * 0.12
+  return [zero ? from : from - pad, high + pad]
+}
+
+function clock(seconds) {
+  const date = new Date(seconds * 1_000)
+  const two = (part) => String(part).padStart(2, '0')
+  return `${two(date.getHours())}:${two(date.getMinutes())}${date.getSeconds() === 0 ? '' : `:${two(date.getSeconds())}`}`
+}

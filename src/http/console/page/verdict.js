@@ -1,0 +1,111 @@
+/** The first thing to see: do users get what they were promised, and if not, what stands in the way. */
+import { byId, make, reconcile, setText } from './dom.js'
+import { ago, duration, knobShort, modeName, number, percent, reasonShort, scopeShort } from './words.js'
+
+const WINDOW_S = 60
+/** Fewer calls in the window say nothing about a class. */
+const MIN_CALLS = 10
+
+/** How a class stands, against its own promise. */
+function standing(store, slo) {
+  const group = `class=${slo.name}`
+  const offered = store.sum(`calls|offered|${group}`, WINDOW_S)
+  const attained = store.attainment(group, WINDOW_S)
+  const level = attained === null || offered < MIN_CALLS ? 'idle' : attained >= slo.quantile ? 'good' : attained >= slo.quantile - 0.05 ? 'warn' : 'bad'
+  return { slo, offered, attained, level }
+}
+
+export function verdict(store) {
+  function draw() {
+    const { state, meta } = store
+    const classes = meta.classes.map((slo) => standing(store, slo))
+    const judged = classes.filter(({ level }) => level !== 'idle')
+    const order = ['good', 'warn', 'bad']
+    const worst = judged.toSorted((a, b) => order.indexOf(b.level) - order.indexOf(a.level) || a.attained - a.slo.quantile - (b.attained - b.slo.quantile))[0]
+    const needs = attentionOf(store)
+    const level = worst?.level ?? (needs.some((need) => need.level === 'bad') ? 'bad' : 'idle')
+    byId('verdict').dataset.level = level === 'good' && needs.some((need) => need.level === 'bad') ? 'warn' : level
+
+    const { headline, because } = words(worst, judged, state, store)
+    setText(byId('headline'), headline)
+    setText(byId('because'), because)
+    reconcile(byId('attention'), needs, ({ key }) => key, () => make('li', {}, make('span')), (element, { level: itsLevel, text }) => {
+      element.dataset.level = itsLevel
+      setText(element.firstElementChild, text)
+    })
+    reconcile(byId('tiles'), tilesOf(store, classes), ({ label }) => label, ({ label }) => make('li', {}, make('span', { class: 'label', text: label }), make('span', { class: 'value' }), make('span', { class: 'note' })), (element, tile) => {
+      element.dataset.level = tile.level ?? ''
+      setText(element.children[1], tile.value)
+      setText(element.children[2], tile.note)
+    })
+  }
+  return { draw }
+}
+
+function words(worst, judged, state, store) {
+  if (!worst) {
+    if (!state.ready) return { headline: state.draining ? 'Shutting down' : 'Not ready yet', because: 'The backends warm up.' }
+    return { headline: 'Idle', because: 'Hardly anything was asked in the last minute.' }
+  }
+  const others = judged.filter((one) => one !== worst).map(({ slo, attained }) => `${slo.name} ${percent(attained)} of ${percent(slo.quantile)}`)
+  const rest = others.length > 0 ? ` Others: ${others.join(', ')}.` : ''
+  if (worst.level === 'good') return { headline: 'SLO met', because: `${percent(store.attainment('all', WINDOW_S))} of the last minute’s calls got what they were promised.${judged.length > 1 ? ` By class: ${judged.map(({ slo, attained }) => `${slo.name} ${percent(attained)} of ${percent(slo.quantile)}`).join(', ')}.` : ''}` }
+  return {
+    headline: worst.level === 'bad' ? 'SLO missed' : 'SLO just missed',
+    because: `Of ${worst.slo.name} calls in the last minute ${percent(worst.attained)} got what they were promised; it should be ${percent(worst.slo.quantile)}.${rest}`,
+  }
+}
+
+/** What somebody on call should know, worst first. */
+function attentionOf(store) {
+  const { state } = store
+  const needs = []
+  const add = (level, key, text) => needs.push({ level, key, text })
+  for (const backend of state.backends) {
+    if (backend.health && !backend.health.healthy) add('bad', `down/${backend.name}`, `Backend ${backend.name} is not healthy${backend.health.detail ? `: ${backend.health.detail}` : ''}.`)
+  }
+  const offered = store.sum('calls|offered|all', WINDOW_S)
+  const shed = store.sum('calls|shed|all', WINDOW_S)
+  const failed = store.sum('calls|failed|all', WINDOW_S)
+  if (offered >= MIN_CALLS && failed / offered > 0.01) add('bad', 'failed', `${percent(failed / offered)} of calls failed in the last minute.`)
+  if (offered >= MIN_CALLS && shed / offered > 0.01) add('warn', 'shed', `${percent(shed / offered)} of calls were turned away in the last minute, so that the others are in time.`)
+  for (const loop of state.loops) {
+    if (loop.mode === 'fallback' || loop.mode === 'hold') add(loop.mode === 'fallback' ? 'bad' : 'warn', `loop/${loop.id}`, `Loop ${loop.controller}${loop.key ? ` of ${scopeShort(loop.key)}` : ''} is in ${modeName(loop.mode)}, since ${duration(loop.modeForMs)}.`)
+  }
+  for (const backend of state.backends) {
+    if (backend.waiting > 0 && backend.inFlight >= backend.limit) add('warn', `full/${backend.name}`, `${backend.name} is full: ${backend.inFlight} in flight of ${number(backend.limit)}, ${number(backend.waiting)} waiting.`)
+  }
+  if (state.draining) add('warn', 'draining', 'Shutting down: new calls are refused.')
+  if (state.dryRun) add('warn', 'dry', 'Dry run: the loops decide and turn nothing.')
+  if (state.staticArm) add('info', 'static', 'An experiment holds the static values for a while, to measure what the loops bring.')
+  const pinned = state.knobs.filter((knob) => knob.pin !== undefined)
+  if (pinned.length > 0) add('info', 'pins', `Pinned: ${pinned.map((knob) => `${knobShort(knob.name)}${knob.key ? ` of ${scopeShort(knob.key)}` : ''} at ${number(knob.pin)}`).join('; ')}.`)
+  const last = store.stories.findLast((story) => story.moves.length > 0)
+  if (last && store.nowS * 1_000 - last.t < 60_000) {
+    const [move] = last.moves
+    add('info', 'last', `Latest move, ${ago(store.nowS * 1_000 - last.t)}: ${knobShort(move.knob)}${move.key ? ` of ${scopeShort(move.key)}` : ''} ${number(move.from)} → ${number(move.to)} (${reasonShort(last.reason)}).`)
+  }
+  if (store.dropped > 0) add('warn', 'dropped', 'There are more series than this page keeps; some are not shown.')
+  return needs
+}
+
+function tilesOf(store, classes) {
+  const offeredPerS = store.sum('calls|offered|all', 10) / 10
+  const goodPerS = store.sum('calls|met|all', 10) / 10
+  const offered = store.sum('calls|offered|all', WINDOW_S)
+  const share = (what) => (offered === 0 ? null : store.sum(`calls|${what}|all`, WINDOW_S) / offered)
+  const latency = (metric, target) => {
+    const value = store.latest(`latency|${metric}|p95|all`)
+    return { value: duration(value), note: target === undefined ? 'p95, 10 s' : `p95, 10 s; promised ${duration(target)}`, level: target !== undefined && value !== null && value > target ? 'warn' : undefined }
+  }
+  const urgent = [...store.meta.classes].sort((a, b) => a.priority - b.priority)[0] ?? {}
+  const waiting = store.state.backends.reduce((sum, backend) => sum + backend.waiting, 0)
+  return [
+    ...classes.slice(0, 3).map(({ slo, attained, level, offered: calls }) => ({ label: `SLO met, ${slo.name}`, value: percent(attained), note: calls === 0 ? 'no calls' : `of ${percent(slo.quantile)} promised`, level })),
+    { label: 'Goodput', value: `${number(goodPerS)} /s`, note: `of ${number(offeredPerS)} /s offered` },
+    { label: 'Turned away', value: percent(share('shed')), note: `failed ${percent(share('failed'))}`, level: (share('failed') ?? 0) > 0.01 ? 'bad' : (share('shed') ?? 0) > 0.01 ? 'warn' : undefined },
+    { label: 'First token', ...latency('ttft', urgent.ttftMs) },
+    { label: 'Whole call', ...latency('e2e', urgent.e2eMs) },
+    { label: 'Waiting', value: number(waiting), note: `${number(store.state.backends.reduce((sum, backend) => sum + backend.inFlight, 0))} in flight` },
+  ]
+}
