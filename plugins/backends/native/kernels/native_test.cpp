@@ -1,6 +1,6 @@
 // A program of its own for the sanitizers: the whole engine without Node. Random models of every weight type, many
 // requests, cancellations, too little memory; results must not depend on any of it, and no page may stay taken.
-//   native_test [seed]      built and run by `npm run test:asan`
+//   native_test [seed [kernels]]      built and run by `npm run test:asan`
 #include <cmath>
 #include <condition_variable>
 #include <cstdio>
@@ -224,12 +224,114 @@ std::map<int32_t, std::vector<int32_t>> runAll(const Model& model, const Kernels
   return out;
 }
 
+double worstShare(const std::vector<float>& got, const std::vector<float>& wanted) {
+  double most = 1e-30, worst = 0;
+  for (size_t i = 0; i < got.size(); i++) {
+    most = std::max(most, std::fabs(static_cast<double>(wanted[i])));
+    worst = std::isnan(got[i]) ? INFINITY : std::max(worst, std::fabs(static_cast<double>(got[i]) - wanted[i]));
+  }
+  return worst / most;
+}
+
+std::vector<float> product(const Kernels& kernels, const Panel& w, const std::vector<float>& x, int32_t tokens) {
+  Acts acts{};
+  acts.rows = tokens;
+  acts.k = w.k;
+  acts.tiles = (tokens + kMaxTile - 1) / kMaxTile;
+  acts.tile = (tokens + acts.tiles - 1) / acts.tiles;
+  const size_t rows = static_cast<size_t>(acts.tiles) * acts.tile, stride = static_cast<size_t>(w.groups) * kGroup;
+  std::vector<uint8_t> blocks(rows * static_cast<size_t>(w.k / kBlock + 1) * kActBytes);
+  std::vector<float> plain(rows * static_cast<size_t>(w.k)), out(rows * stride, 0.5f);
+  std::copy(x.begin(), x.end(), plain.begin());
+  for (int32_t row = 0; row < tokens && isQuant(w.format); row++)
+    kernels.quantizeRow(x.data() + static_cast<size_t>(row) * w.k, w.k, blocks.data() + static_cast<size_t>(row / acts.tile) * w.kb * acts.tile * kActBytes, acts.tile, row % acts.tile);
+  acts.blocks = blocks.data();
+  acts.f = plain.data();
+  acts.ldf = static_cast<size_t>(w.k);
+  kernels.gemm(&w, 0, w.groups, &acts, out.data(), stride, 1);
+  out.resize(static_cast<size_t>(tokens) * stride);
+  return out;
+}
+
+// Every kernel of every variant against the scalar one, on odd sizes.
+void checkKernels() {
+  const auto random = [](size_t n) {
+    std::vector<float> x(n);
+    for (float& value : x) value = (static_cast<float>(below(2001)) - 1000) / 500;
+    return x;
+  };
+  for (const Kernels* kernels : usableKernels()) {
+    for (const int32_t type : {kGgufF32, kGgufF16, kGgufBF16, kGgufQ8_0, kGgufQ4_0, kGgufQ4K, kGgufQ6K})
+      for (int round = 0; round < 4; round++) {
+        const int32_t block = type == kGgufQ4K || type == kGgufQ6K ? 256 : type == kGgufQ8_0 || type == kGgufQ4_0 ? 32 : 1;
+        const int32_t n = static_cast<int32_t>(1 + below(70)), k = block * static_cast<int32_t>(1 + below(block == 1 ? 90 : 4)), tokens = static_cast<int32_t>(1 + below(30));
+        TestFile file;
+        const TensorRef ref = file.add(type, k, n);
+        fflush(file.file);
+        std::vector<uint8_t> bytes(ref.bytes);
+        FILE* in = fopen(file.path.c_str(), "rb");
+        check(fread(bytes.data(), 1, bytes.size(), in) == bytes.size(), "the test file is read back");
+        fclose(in);
+        Matrix matrix = makeMatrix(type, n, k);
+        for (int32_t g = 0; g < matrix.panel.groups; g++) repackGroup(matrix, type, g, bytes.data() + static_cast<size_t>(g) * kGroup * ggufRowBytes(type, static_cast<size_t>(k)));
+        const std::vector<float> x = random(static_cast<size_t>(tokens) * k);
+        check(worstShare(product(*kernels, matrix.panel, x, tokens), product(kScalarKernels, matrix.panel, x, tokens)) < 2e-5, "matrix product equals scalar");
+      }
+    for (const KvType kvType : {kKvF32, kKvBF16, kKvHalf})
+      for (const int32_t hd : {8, 16, 48, 64, 128}) {
+        const int32_t rows = static_cast<int32_t>(1 + below(12)), pages = static_cast<int32_t>(1 + below(6)), window = below(2) == 0 ? 0 : static_cast<int32_t>(1 + below(80));
+        const size_t headBytes = static_cast<size_t>(kPage) * hd * (kvType == kKvF32 ? 4 : 2);
+        Region memory(headBytes * 2 * static_cast<size_t>(pages));
+        for (size_t i = 0; i < memory.size(); i += kvType == kKvF32 ? 4 : 2) {
+          const float value = (static_cast<float>(below(2001)) - 1000) / 700;
+          const uint16_t h = kvType == kKvBF16 ? floatToBf16(value) : floatToHalf(value);
+          if (kvType == kKvF32) memcpy(memory.data() + i, &value, 4);
+          else memcpy(memory.data() + i, &h, 2);
+        }
+        std::vector<const uint8_t*> keys, values;
+        std::vector<int32_t> base, qpos;
+        for (int32_t p = 0; p < pages; p++) {
+          keys.push_back(memory.data() + static_cast<size_t>(p) * 2 * headBytes);
+          values.push_back(keys.back() + headBytes);
+          base.push_back(p * kPage);
+        }
+        std::vector<size_t> offsets;
+        for (int32_t i = 0; i < rows; i++) {
+          qpos.push_back(pages * kPage - rows + i);
+          offsets.push_back(static_cast<size_t>(i) * hd);
+        }
+        std::vector<float> q = random(static_cast<size_t>(rows) * hd);
+        for (float& value : q) value /= std::sqrt(static_cast<float>(hd));
+        const auto attended = [&](const Kernels& of) {
+          std::vector<float> m(static_cast<size_t>(rows)), l(m.size()), o(q.size());
+          const AttendArgs args = {hd, rows, pages, kvType, window, 3, 1.0f, q.data(), offsets.data(), qpos.data(), keys.data(), values.data(), base.data(), m.data(), l.data(), o.data()};
+          of.attend(&args);
+          for (size_t i = 0; i < o.size(); i++) o[i] /= l[i / static_cast<size_t>(hd)];
+          return o;
+        };
+        check(worstShare(attended(*kernels), attended(kScalarKernels)) < (kvType == kKvF32 ? 2e-5 : 2e-2), "attention equals scalar");
+      }
+    for (const size_t n : {1u, 7u, 32u, 33u, 172u, 2048u}) {
+      const std::vector<float> x = random(n), w = random(n);
+      std::vector<float> a(n), b(n), c = x, d = x;
+      kernels->rmsNorm(x.data(), w.data(), 1e-5f, static_cast<int32_t>(n), a.data());
+      kScalarKernels.rmsNorm(x.data(), w.data(), 1e-5f, static_cast<int32_t>(n), b.data());
+      kernels->siluMul(c.data(), w.data(), static_cast<int32_t>(n));
+      kScalarKernels.siluMul(d.data(), w.data(), static_cast<int32_t>(n));
+      check(worstShare(a, b) < 2e-6 && worstShare(c, d) < 2e-6, "norm and gate equal scalar");
+    }
+    printf("%s kernels checked\n", kernels->name);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const uint32_t seed = argc > 1 ? static_cast<uint32_t>(atoi(argv[1])) : std::random_device()();
   printf("seed %u\n", seed);
   rng.seed(seed);
+  checkKernels();
+  if (argc > 2) return failures == 0 ? 0 : 1;  // kernels only
   const struct {
     const char* name;
     int32_t type, dim, heads, kvHeads, ffn;
