@@ -98,8 +98,8 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   } else if (allowed < current * (1 - DEAD_BAND)) {
     to = allowed
     why = { reason: 'slo_exceeded', numbers }
-  } else if (best.size < current && currentPerMs < best.perMs * CLIFF && current * workPerCall <= view.seenWork) {
-    // Only what was measured counts: a size that nobody filled yet is not past a cliff.
+  } else if (best.size < current && currentPerMs < best.perMs * CLIFF && view.seen(current * workPerCall)) {
+    // Only what was measured counts: a size that nobody filled yet, or that lies between two others, is not past a cliff.
     to = best.size
     why = { reason: 'curve_changed', numbers: { ...numbers, perS: currentPerMs * 1_000, bestPerS: best.perMs * 1_000 } }
   } else if (meanSize < FULL * current) {
@@ -150,7 +150,6 @@ function outsideBand(wanted: number, now: number): boolean {
   if (now === 0 || wanted === 0) return wanted !== now
   return wanted > now * DELAY_BAND || wanted < now / DELAY_BAND
 }
-
 
 export const batchController: Controller<BatchState> = {
   name: 'batching',

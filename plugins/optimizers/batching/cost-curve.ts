@@ -63,9 +63,9 @@ export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
   if (!(work >= MIN && work <= MAX && ms >= MIN && ms <= MAX)) return curve
   const seq = curve.seq + 1
   const buckets = curve.buckets.filter((bucket) => seq - bucket.lastSeq <= FORGET_AFTER)
-  // Outside the sizes that are known a surprise can only be shape.
-  if (!isInside(buckets, work)) return { ...curve, buckets: put(buckets, work, ms / curve.speed, seq), seq }
   const points = pointsOf(buckets)
+  // Away from the sizes that are known a surprise can only be shape: between two of them lies perhaps a cliff.
+  if (!points.some((point) => Math.abs(point.work - work) <= NEAR * work)) return { ...curve, buckets: put(buckets, work, ms / curve.speed, seq), seq }
   const ratioOf = (one: { work: number; ms: number }): number => one.ms / at(points, one.work, 'p50') / curve.speed
   const waiting = [...curve.pending, { work, ms }]
   const ratio = quantile(waiting.slice(-PENDING).map(ratioOf), 0.5)
@@ -91,13 +91,6 @@ export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
 
 const bounded = (speed: number): number => Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed))
 const stepOf = (work: number): number => Math.floor(2 * Math.log2(work))
-/** In a known bucket, or between two. */
-function isInside(buckets: readonly Bucket[], work: number): boolean {
-  const first = buckets[0]
-  const last = buckets.at(-1)
-  return first !== undefined && last !== undefined && stepOf(work) >= first.step && stepOf(work) <= last.step
-}
-
 function put(buckets: readonly Bucket[], work: number, time: number, seq: number): Bucket[] {
   const step = stepOf(work)
   const old = buckets.find((bucket) => bucket.step === step)
@@ -163,7 +156,9 @@ function beyond(points: readonly CurvePoint[], work: number, which: 'p50' | 'p95
   if (points.length < 2) return (last[which] * work) / last.work
   const slope = Math.max(0, (last[which] - first[which]) / (last.work - first.work))
   const trusted = Math.min(work, last.work * TRUST)
-  return ((last[which] + slope * (trusted - last.work)) * work) / trusted
+  const ms = ((last[which] + slope * (trusted - last.work)) * work) / trusted
+  // The p95's own slope may be the flatter one; below the p50 it never is.
+  return which === 'p50' ? ms : Math.max(ms, beyond(points, work, 'p50'))
 }
 
 /** Between proportional (no fixed cost) and flat (nothing but fixed cost). */
