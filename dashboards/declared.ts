@@ -9,6 +9,7 @@ import { LANE_SIGNALS } from '../src/signals/lane-signals.ts'
 import type { InstrumentSpec } from '../src/telemetry/instrument-spec.ts'
 import { CORE_INSTRUMENTS } from '../src/telemetry/catalogue.ts'
 import { SELF_INSTRUMENTS } from '../src/telemetry/self-instruments.ts'
+import { UPLIFT_INSTRUMENTS } from '../src/telemetry/uplift-instruments.ts'
 import { CORE_KNOBS } from '../src/governor.ts'
 import { HTTP_INSTRUMENTS } from '../src/http/edge.ts'
 
@@ -24,6 +25,7 @@ export interface Declared {
 export const CORE_DECLARES: readonly Declares[] = [
   { instruments: CORE_INSTRUMENTS, knobs: CORE_KNOBS, signals: LANE_SIGNALS },
   { instruments: SELF_INSTRUMENTS },
+  { instruments: UPLIFT_INSTRUMENTS },
   { instruments: HTTP_INSTRUMENTS },
 ]
 

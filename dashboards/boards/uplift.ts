@@ -1,10 +1,12 @@
 /** Is it better than doing nothing? The governed arm against the user's own static values. */
 import { CORE_INSTRUMENTS as CORE } from '../../src/telemetry/catalogue.ts'
 import { SELF_INSTRUMENTS as SELF } from '../../src/telemetry/self-instruments.ts'
+import { UPLIFT_INSTRUMENTS as UPLIFT } from '../../src/telemetry/uplift-instruments.ts'
 import type { Board } from '../board.ts'
-import { stat, table, timeline, timeseries } from '../panels.ts'
-import { max, raw, ratio, sum, type Expr, type PromQl } from '../promql.ts'
+import { stat, table, timeline, timeseries, type Panel } from '../panels.ts'
+import { avg, max, raw, ratio, sum, type Expr, type PromQl } from '../promql.ts'
 
+const NO_ESTIMATE = 'Not enough pairs yet'
 const NO_EXPERIMENT = 'No experiment in this range'
 /** Two-sided 95%. */
 const Z = 1.96
@@ -30,10 +32,11 @@ export function uplift(q: PromQl): Board {
   return {
     name: 'uplift',
     title: 'flyball / Uplift',
-    description: 'Is it better than doing nothing? Calls in the governed arm against calls while an experiment held the user’s own values. The interval takes calls as independent: where they come in bursts it is too narrow.',
+    description: 'Is it better than doing nothing? The loops against the user’s own static values.',
     rows: [
+      { title: 'What the experiment has found, since it began', panels: foundPanels(q) },
       {
-        title: 'Governed against static, over the shown range',
+        title: 'Governed against static, over the shown range (calls taken as independent: too sure of itself where they come in bursts)',
         panels: [
           stat({
             title: 'Goodput uplift', width: 6, unit: 'percentunit', decimals: 1, noValue: NO_EXPERIMENT,
@@ -99,4 +102,27 @@ export function uplift(q: PromQl): Board {
       },
     ],
   }
+}
+
+/** The experiment's own estimate: neighbouring blocks in pairs, washouts left out, carry-over accounted for. */
+function foundPanels(q: PromQl): Panel[] {
+  const found = (title: string, measure: string, unit: string, description: string): Panel => {
+    const of = (bound: string): Expr<'instance'> => avg(q.live(UPLIFT.uplift, { measure, bound }), ['instance'])
+    return timeseries({
+      title, unit, description: `${description} The 95% interval dashed; both ends on one side of 0: not chance.`, noValue: NO_ESTIMATE, width: 12, height: 7,
+      queries: [
+        { expr: of('mean'), legend: 'mean {{instance}}', style: 'step' },
+        { expr: of('low'), legend: 'at least {{instance}}', style: 'band' },
+        { expr: of('high'), legend: 'at most {{instance}}', style: 'band' },
+      ],
+    })
+  }
+  return [
+    found('Uplift in SLO attainment', 'attainment', 'percentunit', 'Calls within their SLO per offered call, governed less static.'),
+    found('Uplift in goodput', 'goodput', 'reqps', 'Calls within their SLO per second, governed less static.'),
+    found('Uplift in latency', 'latency', 's', 'Mean latency of settled calls, governed less static: below 0 is better.'),
+    found('Uplift in cost', 'cost', 'percentunit', 'Calls that reached a backend per offered call, governed less static: below 0 is cheaper.'),
+    stat({ title: 'Pairs of blocks', width: 6, unit: 'none', decimals: 0, noValue: NO_EXPERIMENT, description: 'Pairs of neighbouring blocks compared so far, over the chosen instances. Below 4 there is no interval.', query: { expr: sum(q.value(UPLIFT.pairs)), legend: 'pairs' } }),
+    stat({ title: 'Static blocks cut short', width: 6, unit: 'none', decimals: 0, noValue: NO_EXPERIMENT, description: 'Because users paid for them: attainment fell too far below the governed arm’s.', query: { expr: sum(q.value(UPLIFT.endedEarly)), legend: 'blocks' } }),
+  ]
 }

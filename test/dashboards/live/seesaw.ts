@@ -37,8 +37,8 @@ const controller: Controller<{ n: number }> = {
       return { state: next, moves: [{ knob: SEESAW_KNOB.name, to }], why: { reason: 'probe', numbers }, predicted: to }
     }
     if (seesawControl.mode === 'swing') return { state: next, moves: [{ knob: SEESAW_KNOB.name, to: state.n % 2 ? 0 : 40 }], why: { reason: 'custom', numbers }, predicted: 20 }
-    // Down past its bound, and back up: a wish cut short, and moves both ways.
-    const wish = seesawControl.mode === 'still' ? current : state.n % 8 === 0 ? -5 : state.n % 8 === 1 ? 4 : current
+    // Down past its bound, and back up, now and then: a wish cut short, and moves both ways, too few to be hunting.
+    const wish = seesawControl.mode === 'still' ? current : state.n % 24 === 0 ? -5 : state.n % 24 === 1 ? 4 : current
     return { state: next, moves: wish === current ? [] : [{ knob: SEESAW_KNOB.name, to: wish }], why: { reason: 'steady', numbers }, predicted: current }
   },
 }
