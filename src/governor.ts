@@ -2,6 +2,8 @@
 import { context as otelContext, type Context, type Meter, type Tracer } from '@opentelemetry/api'
 import { ControlLoop, type InstanceView } from './control/loop.ts'
 import { DecisionLog } from './control/decision-log.ts'
+import { keepStates } from './control/keep-states.ts'
+import { Switchback, type SwitchbackOptions, type Uplift } from './control/switchback.ts'
 import { forkCall } from './core/attempt.ts'
 import type { Backend, BackendHealth } from './core/backend.ts'
 import { settleWithBody } from './core/body.ts'
@@ -22,6 +24,7 @@ import { callTelemetry, type CallTelemetry, type CoreHandles } from './telemetry
 import { CORE_INSTRUMENTS } from './telemetry/catalogue.ts'
 import { collectCoreGauges } from './telemetry/core-gauges.ts'
 import { createInstruments, type InstrumentSet } from './telemetry/instruments.ts'
+import { collectUplift } from './telemetry/uplift-instruments.ts'
 import { collectSelf } from './telemetry/self-gauges.ts'
 import type { InstrumentSpecs } from './telemetry/instrument-spec.ts'
 
@@ -45,6 +48,10 @@ export interface GovernorOptions {
   loops?: 'on' | 'dry' | 'off'
   /** Controller states from an earlier process. */
   savedStates?: Readonly<Record<string, unknown>>
+  /** Keep controller states in this file; give what was there as `savedStates` (see `loadStates`). */
+  stateFile?: string
+  /** Measure what the loops bring: in a small share of time the knobs hold their start values. Off unless given. */
+  switchback?: SwitchbackOptions
   clock?: Clock
   log?: Logger
   meter?: Meter
@@ -103,6 +110,8 @@ export interface Governor {
   backends(): readonly Backend[]
   backendStates(): BackendState[]
   loopViews(): InstanceView[]
+  /** What the experiment found so far; undefined without one. */
+  uplift(): Uplift | undefined
   /** A model name fit to be a label: configured, or `_other`. */
   modelLabel(model: string): string
   pluginStates(): Record<string, unknown>
@@ -325,6 +334,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
     async start(signal = stop.signal) {
       if (options.loops !== 'off') loop.start()
+      if (options.loops !== 'off' && options.loops !== 'dry') switchback?.start()
       const results = await Promise.allSettled([...backends.values()].map((backend) => warm(backend, signal)))
       results.forEach((result, i) => {
         // A remote backend that is down now may come up later: the gateway serves its errors meanwhile.
@@ -377,6 +387,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
         return { name: backend.name, provider: backend.provider, models: backend.models, health: health.get(backend.name), ready: warmed.has(backend.name), inFlight: lane.inFlight, waiting: lane.waiting, limit: lane.limit, completionsPerS: lane.completionsPerS }
       }),
     loopViews: () => loop.views(),
+    uplift: () => switchback?.uplift(),
     modelLabel,
     pluginStates: () => Object.fromEntries([...describers].map(([name, fn]) => [name, fn()])),
     command(name, args) {
@@ -407,6 +418,9 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   }
   closers.push(collectCoreGauges(handles, governor, () => health))
   closers.push(collectSelf(instruments, governor))
+  if (options.stateFile !== undefined && options.loops !== 'off') closers.push(keepStates(options.stateFile, { clock, loop, log }))
+  const switchback = options.switchback === undefined ? undefined : new Switchback({ clock, knobs, loop, onCallSettled: governor.onCallSettled }, options.switchback)
+  if (switchback) closers.push(collectUplift(instruments, () => switchback.uplift()), () => switchback.stop())
   return governor
 }
 

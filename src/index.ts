@@ -47,3 +47,6 @@ export { batchFunctionBackend, functionBackend, type BatchContext, type Function
 export { CORE_INSTRUMENTS } from './telemetry/catalogue.ts'
 export { LANE_SIGNALS } from './signals/lane-signals.ts'
 export { sloMet } from './core/slo-met.ts'
+export { loadStates } from './control/state-file.ts'
+export type { SwitchbackOptions, Uplift } from './control/switchback.ts'
+export type { Interval } from './control/paired-uplift.ts'

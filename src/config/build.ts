@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { loadStates } from '../control/state-file.ts'
 import type { Backend } from '../core/backend.ts'
 import type { Plugin } from '../core/plugin.ts'
 import type { SloClass } from '../core/slo.ts'
@@ -44,7 +45,14 @@ export async function buildGovernorOptions(config: Config, context: BuildContext
     loops: config.loops,
     ...(config.classes ? { classes: config.classes as readonly SloClass[] } : {}),
     ...(config.defaultClass === undefined ? {} : { defaultClass: config.defaultClass }),
+    ...(config.switchback ? { switchback: config.switchback } : {}),
+    ...(config.stateFile === undefined ? {} : await savedStates(resolve(context.file, '..', config.stateFile))),
   }
+}
+
+/** A file that does not fit is ignored: what it held is learned again. */
+async function savedStates(stateFile: string): Promise<Pick<GovernorOptions, 'stateFile' | 'savedStates'>> {
+  return { stateFile, savedStates: (await loadStates(stateFile)).states }
 }
 
 export function checkBackends(config: Config, { registry, file }: BuildContext): CheckedBackend[] {

@@ -49,6 +49,10 @@ export const configSchema = z.strictObject({
   knobs: z.record(name, z.number()).default({}),
   /** `on`: the loops turn knobs. `dry`: they decide and log. `off`: knobs stay where they are. */
   loops: z.enum(['on', 'dry', 'off']).default('on'),
+  /** Measure what the loops bring: in this share of time the knobs hold their start values. */
+  switchback: z.strictObject({ share: z.number().gt(0).max(0.5).default(0.1), blockMs: positiveMs.default(60_000), washoutMs: z.number().min(0).default(10_000) }).optional(),
+  /** Keep what the loops have learned in this file, relative to the configuration. */
+  stateFile: name.optional(),
   telemetry: z
     .strictObject({
       enabled: z.boolean().default(true),

@@ -25,6 +25,7 @@ export function adminState(governor: Governor): Record<string, unknown> {
     })),
     controllers: controllerStates(governor),
     instruments: governor.instruments.all().map((spec) => ({ name: spec.name, prometheus: prometheusName(spec), kind: spec.kind, unit: spec.unit, doc: spec.doc, labels: Object.keys(spec.labels) })),
+    uplift: governor.uplift() ?? null,
     plugins: governor.pluginStates(),
     commands: governor.commands(),
   }

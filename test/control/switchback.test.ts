@@ -14,7 +14,10 @@ import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { testCall } from '../support/calls.ts'
+import { throttle } from '../../plugins/optimizers/throttle/index.ts'
+import { createGovernor } from '../../src/governor.ts'
 import { manualClock } from '../support/manual-clock.ts'
+import { scriptedBackend } from '../support/scripted-backend.ts'
 
 /** A plant whose attainment depends on the knob: `good(knobValue)` of calls meet their SLO. */
 async function run(good: (value: number) => number, options: { seconds: number; perSecond?: number; noise?: number }) {
@@ -91,5 +94,23 @@ describe('state file', () => {
       await writeFile(path, text as string)
       expect(await loadStates(path)).toEqual({ states: {}, ignored: why })
     }
+  })
+})
+
+describe('a governor with an experiment and a state file', () => {
+  it('tells its uplift, and gives the next process what its loops had learned', async () => {
+    const stateFile = join(await mkdtemp(join(tmpdir(), 'flyball-')), 'states.json')
+    const first = createGovernor({ clock: manualClock(), env: {}, switchback: { share: 0.2 }, stateFile, plugins: [throttle()], backends: [scriptedBackend({ name: 'b' })] })
+    await first.start()
+    expect(first.uplift()).toMatchObject({ pairs: 0, attainment: undefined })
+    first.loop.tick()
+    await first.close()
+    const { states } = await loadStates(stateFile)
+    expect(states).toBeTypeOf('object')
+    const second = createGovernor({ clock: manualClock(), env: {}, savedStates: { ...states, 'throttle{backend=b}': 'nonsense' }, plugins: [throttle()], backends: [scriptedBackend({ name: 'b' })] })
+    await second.start()
+    second.loop.tick()
+    await second.close()
+    expect(createGovernor({ env: {}, loops: 'off' }).uplift()).toBeUndefined()
   })
 })
