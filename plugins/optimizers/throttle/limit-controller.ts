@@ -167,7 +167,8 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   if (rejected) {
     const share = state.rejected / Math.max(1, state.settled)
     const numbers = { ...base, rejects: rejected.count, share, roundTripMs: rejected.roundTripMs }
-    const books = { lastRejectCutMs: nowMs, settled: 0, rejected: 0, rejectCuts: state.rejectCuts + 1, firstRejectShare: state.rejectCuts === 0 ? share : state.firstRejectShare }
+    const books = { lastRejectCutMs: nowMs, settled: 0, rejected: 0, rejectCuts: state.rejectCuts + 1, firstRejectShare: state.rejectCuts === 0 ? share : state.firstRejectShare, goodLimit: state.goodLimit ?? limit }
+    // Nothing was known to be good before the first cut: then what it cut from is where the way back leads.
     // Some are turned away however few there are: then it is not our number that they are turned away for.
     const inVain = state.rejectCuts >= VAIN_CUTS && share < MOSTLY && share > VAIN_SHARE * state.firstRejectShare
     if (!inVain) return turn(inUse * REJECT_CUT, { reason: 'upstream_rejects', numbers }, books)

@@ -9,8 +9,9 @@ export type BudgetLimits = { readonly [K in Budget]?: number | undefined }
 
 /** Reserved for the answer of a call that names no bound. */
 const ASSUMED_OUTPUT_TOKENS = 1_024
-/** A 429 or 503 that does not say when to come back. */
-const UNNAMED_RETRY_MS = 1_000
+/** A 429 that does not say when to come back: a short pause, doubled while nothing but 429 comes. */
+const UNNAMED_RETRY_MS = 100
+const MAX_UNNAMED_RETRY_MS = 4_000
 /** Callers that were all held by one retry-after do not come back in the same instant: up to this share later. */
 const RETRY_SPREAD = 0.1
 
@@ -19,6 +20,8 @@ export class ProviderLedger {
   readonly #budgets: Readonly<Record<Budget, SlidingBudget>>
   readonly #open = new Map<Call, { readonly [K in Budget]: Charge }>() // capped by the calls in flight
   #closedUntilMs = 0
+  /** Unnamed 429s since the last call that was let in. */
+  #unnamed = 0
 
   constructor(limits: BudgetLimits, clock: Clock) {
     this.#clock = clock
@@ -50,9 +53,12 @@ export class ProviderLedger {
       const one = truth[name]
       if (one) this.#budgets[name].reconcile(one, sentMs, now)
     }
+    if (reply.status < 400) this.#unnamed = 0
     if (reply.status !== 429 && reply.status !== 503 && reply.status !== 529) return
     // What was turned away used no tokens; the request itself may have been counted.
-    const waitMs = truth.retryAfterMs ?? (reply.status === 429 ? UNNAMED_RETRY_MS : 0)
+    // Those that were under way when the pause began say nothing new.
+    const news = reply.status === 429 && truth.retryAfterMs === undefined && now >= this.#closedUntilMs
+    const waitMs = truth.retryAfterMs ?? (news ? Math.min(MAX_UNNAMED_RETRY_MS, UNNAMED_RETRY_MS * 2 ** this.#unnamed++) : 0)
     if (waitMs > 0) this.#closedUntilMs = Math.max(this.#closedUntilMs, now + waitMs * (1 + RETRY_SPREAD * this.#clock.random()))
   }
 
