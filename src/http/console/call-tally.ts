@@ -20,6 +20,7 @@ class Group {
   met = 0
   shed = 0
   failed = 0
+  readonly start = new LatencyWindow(QUANTILE_WINDOW_S)
   readonly ttft = new LatencyWindow(QUANTILE_WINDOW_S)
   readonly itl = new LatencyWindow(QUANTILE_WINDOW_S)
   readonly e2e = new LatencyWindow(QUANTILE_WINDOW_S)
@@ -33,7 +34,7 @@ class Group {
     series.set(`calls|met|${this.name}`, this.met)
     series.set(`calls|shed|${this.name}`, this.shed)
     series.set(`calls|failed|${this.name}`, this.failed)
-    for (const metric of ['ttft', 'itl', 'e2e'] as const) {
+    for (const metric of ['start', 'ttft', 'itl', 'e2e'] as const) {
       const values = this[metric].quantiles(QUANTILES)
       QUANTILE_NAMES.forEach((quantile, i) => series.set(`latency|${metric}|${quantile}|${this.name}`, values[i]))
       this[metric].roll()
@@ -81,6 +82,8 @@ export class CallTally {
     else if (outcome === 'error') group.failed++
     if (outcome !== 'ok' || timings.endMs === undefined) return
     group.e2e.add(timings.endMs - timings.receivedMs)
+    // As in `sloMet`: a call that needed no backend started when it ended.
+    group.start.add((timings.dispatchedMs ?? timings.firstTokenMs ?? timings.endMs) - timings.receivedMs)
     if (timings.firstTokenMs === undefined) return
     group.ttft.add(timings.firstTokenMs - timings.receivedMs)
     if (call.stream && usage.outputTokens > 1) group.itl.add(splitLatency(timings).decodeMs / (usage.outputTokens - 1))

@@ -14,14 +14,31 @@ const MAX_COUNTED_WAITERS = 5_000
 export const loopId = ({ controller, key }: { controller: string; key: string }): string => `${controller}{${key}}`
 export const knobId = ({ spec, key }: KnobInstance): string => `${spec.name}{${key}}`
 
-/** What the numbers of a loop's latest decision are about; absent while there is nothing to see. */
-function observedNumber(governor: Governor, view: InstanceView): { name: string; value: number } | undefined {
+/** Which of its numbers each loop watches. A loop that has named one is never shown by another, in another unit. */
+export class Watched {
+  readonly #governor: Governor
+  readonly #named = new Set<string>()
+
+  constructor(governor: Governor) {
+    this.#governor = governor
+  }
+
+  /** What the loop sees of the quantity it watches; undefined while there is nothing to see. */
+  observed(view: InstanceView): { name: string; value: number } | undefined {
+    const number = observedNumber(this.#governor, view)
+    if (number?.named) this.#named.add(loopId(view))
+    else if (view.why.reason === 'learning' || this.#named.has(loopId(view))) return undefined
+    return number && { name: number.name, value: number.value }
+  }
+}
+
+function observedNumber(governor: Governor, view: InstanceView): { name: string; value: number; named: boolean } | undefined {
   const controller = governor.loop.controllers.find(({ name }) => name === view.controller)
   const reading = controller && view.readings[controller.primary]
   if (!reading || reading.status !== 'fresh') return undefined
   const number = Object.entries(view.why.numbers).find(([name]) => OBSERVED_NUMBER.test(name))
-  if (number) return { name: number[0], value: number[1] }
-  return reading.value === undefined ? undefined : { name: controller.reads[controller.primary]?.signal ?? controller.primary, value: reading.value }
+  if (number) return { name: number[0], value: number[1], named: true }
+  return reading.value === undefined ? undefined : { name: controller.reads[controller.primary]?.signal ?? controller.primary, value: reading.value, named: false }
 }
 
 const targetNumber = (view: InstanceView): number | undefined => Object.entries(view.why.numbers).find(([name]) => TARGET_NUMBER.test(name))?.[1]
@@ -33,7 +50,7 @@ function knobsOf(governor: Governor, view: InstanceView): string[] {
 }
 
 /** Writes what the lanes, knobs, loops and memories are at right now. */
-export function writeGauges(governor: Governor, views: readonly InstanceView[], series: SeriesTable): void {
+export function writeGauges(governor: Governor, views: readonly InstanceView[], watched: Watched, series: SeriesTable): void {
   for (const backend of governor.backends()) {
     const lane = governor.lane(backend.name)
     series.set(`lane|inFlight|${backend.name}`, lane.inFlight)
@@ -58,7 +75,7 @@ export function writeGauges(governor: Governor, views: readonly InstanceView[], 
   }
   for (const view of views) {
     const id = loopId(view)
-    series.set(`loop|observed|${id}`, observedNumber(governor, view)?.value)
+    series.set(`loop|observed|${id}`, watched.observed(view)?.value)
     series.set(`loop|target|${id}`, targetNumber(view))
     series.set(`loop|predicted|${id}`, view.predicted)
   }
@@ -97,7 +114,7 @@ export function metaVersion(governor: Governor): string {
 }
 
 /** What is so right now. */
-export function stateOf(governor: Governor, views: readonly InstanceView[]): Record<string, unknown> {
+export function stateOf(governor: Governor, views: readonly InstanceView[], watched: Watched): Record<string, unknown> {
   const pins = new Map(governor.knobs.pins().map((pin) => [`${pin.knob}{${pin.key}}`, pin]))
   const limits = new Map(governor.backends().map(({ name, limits: { slots, batching } }) => [name, { slots, batching }]))
   const knobs = [...governor.knobs.all()].flatMap((knob) => [...knob.instances()])
@@ -115,7 +132,7 @@ export function stateOf(governor: Governor, views: readonly InstanceView[]): Rec
       modeForMs: Math.round(governor.clock.monoMs() - view.modeSinceMs),
       reason: view.why.reason,
       numbers: view.why.numbers,
-      observed: observedNumber(governor, view) ?? null,
+      observed: watched.observed(view) ?? null,
       target: targetNumber(view) ?? null,
       decisions: view.decisions,
       knobs: knobsOf(governor, view),

@@ -5,7 +5,7 @@
 import type { Cancel } from '../../core/clock.ts'
 import type { Governor } from '../../governor.ts'
 import { CallTally } from './call-tally.ts'
-import { metaOf, metaVersion, stateOf, writeGauges } from './governor-view.ts'
+import { metaOf, metaVersion, stateOf, Watched, writeGauges } from './governor-view.ts'
 import { SeriesTable } from './series-table.ts'
 import { SlowCalls } from './slow-calls.ts'
 import { Stories } from './stories.ts'
@@ -29,6 +29,7 @@ export class Recorder {
   readonly #series = new SeriesTable()
   readonly #slow: SlowCalls
   readonly #stories: Stories
+  readonly #watched: Watched
   readonly #boot: string
   /** Ring of serialised rows `[t,…]`; the next one goes to `#next`. */
   readonly #rows: string[] = []
@@ -47,6 +48,7 @@ export class Recorder {
     this.#boot = governor.clock.id()
     this.#slow = new SlowCalls((model) => governor.modelLabel(model))
     this.#stories = new Stories(governor)
+    this.#watched = new Watched(governor)
     this.#sentMeta = metaVersion(governor)
     this.#undo = [
       governor.onCallSettled((call) => {
@@ -83,7 +85,7 @@ export class Recorder {
     const t = Math.round(governor.clock.wallMs())
     this.#series.begin()
     this.#tally.write(this.#series)
-    writeGauges(governor, views, this.#series)
+    writeGauges(governor, views, this.#watched, this.#series)
     const row = JSON.stringify([t, ...this.#series.row])
     this.#rows[this.#next] = row
     this.#next = (this.#next + 1) % KEPT_SAMPLES
@@ -98,7 +100,7 @@ export class Recorder {
       ...(meta === this.#sentMeta ? {} : { meta: metaOf(governor) }),
       ...(outcomes.length === 0 ? {} : { outcomes }),
       ...(slow.length === 0 ? {} : { slow }),
-      state: { ...stateOf(governor, views), ...this.#options.extras() },
+      state: { ...stateOf(governor, views, this.#watched), ...this.#options.extras() },
     }
     this.#sentNames = this.#series.names.length
     this.#sentMeta = meta
@@ -121,7 +123,7 @@ export class Recorder {
       outcomes,
       slow: this.#slow.recent(),
       abilities: this.#options.abilities,
-      state: { ...stateOf(governor, governor.loopViews()), ...this.#options.extras() },
+      state: { ...stateOf(governor, governor.loopViews(), this.#watched), ...this.#options.extras() },
     }
     // What was new since the last tick is in here; the next tick must tell the others of it too, so nothing is marked sent
     // unless nobody else watches.

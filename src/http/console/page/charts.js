@@ -62,6 +62,7 @@ export function charts(store) {
         { label: 'failed', colour: 'c7', of: perSecond('failed', group) },
       ],
     }),
+    latency('start', 'Time to start', () => slo().startMs),
     latency('ttft', 'Time to first token', () => slo().ttftMs),
     latency('itl', 'Time between tokens', () => slo().itlMs),
     latency('e2e', 'Whole call', () => slo().e2eMs),

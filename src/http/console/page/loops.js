@@ -21,9 +21,9 @@ class LoopCard {
       marks,
       onMark: openStory,
       series: [
-        { label: 'observed', colour: 'c1', width: 2, of: (st, from) => st.column(`loop|observed|${this.id}`, from) },
-        { label: 'target', colour: 'c7', dash: [6, 4], width: 1.25, of: (st, from) => st.column(`loop|target|${this.id}`, from) },
-        { label: 'predicted', colour: 'c6', width: 1.25, of: (st, from) => st.column(`loop|predicted|${this.id}`, from) },
+        { label: 'observed', colour: 'c1', width: 2, gaps: false, of: (st, from) => st.column(`loop|observed|${this.id}`, from) },
+        { label: 'target', colour: 'c7', dash: [6, 4], width: 1.25, gaps: false, of: (st, from) => st.column(`loop|target|${this.id}`, from) },
+        { label: 'predicted', colour: 'c6', width: 1.25, gaps: false, of: (st, from) => st.column(`loop|predicted|${this.id}`, from) },
       ],
     })
     this.knobs = loop.knobs.map((id) => this.#knob(store, id, marks, openStory, operator))
@@ -35,13 +35,16 @@ class LoopCard {
       make('header', {}, make('h3', { text: loopName(loop) }), this.mode),
       this.why,
       this.watched.element,
-      ...this.knobs.flatMap(({ line, plot }) => [line, plot.element]),
+      ...this.knobs.map(({ plot }) => plot.element),
     )
   }
 
   #knob(store, id, marks, openStory, operator) {
     const name = id.slice(0, id.indexOf('{'))
     const spec = store.knobSpecs.get(name)
+    const value = make('strong', { class: 'knob-value' })
+    const note = make('span', { class: 'hint' })
+    const pin = make('button', { type: 'button', 'aria-label': `Pin ${knobShort(name)}`, onclick: () => operator.pinOrUnpin(id) })
     const bound = (limit) => (st, from) => {
       const values = st.column(`knob|${id}`, from).filter((value) => value !== null)
       const [low, high] = [Math.min(...values), Math.max(...values)]
@@ -50,7 +53,9 @@ class LoopCard {
       return st.times.slice(from).map(() => (near ? limit : null))
     }
     const plot = new Plot({
-      title: `Turns: ${knobShort(name)}`,
+      title: `Turns ${knobShort(name)}`,
+      caption: [value, note, pin],
+      legend: false,
       heightRem: SHORT_HEIGHT_REM,
       format: (value) => withUnit(value, /^\{/.test(spec.unit) ? '1' : spec.unit),
       marks,
@@ -61,19 +66,15 @@ class LoopCard {
         { label: 'lower bound', colour: 'c6', dash: [2, 3], width: 1, of: bound(spec.min) },
       ],
     })
-    const value = make('strong')
-    const note = make('span', { class: 'muted' })
-    const pin = make('button', { type: 'button', onclick: () => operator.pinOrUnpin(id) })
-    return { id, spec, plot, value, note, pin, line: make('p', { class: 'knob-line' }, make('span', { text: knobShort(name), title: spec.doc }), value, note, pin) }
+    return { id, spec, plot, value, note, pin }
   }
 
   update(loop, seconds, operator) {
     if (loop.observed) this.observedName = loop.observed.name
     this.mode.dataset.mode = loop.mode
     setText(this.mode, `${modeSign(loop.mode)} ${modeName(loop.mode)}`)
-    const seen = loop.observed ? ` ${numberLabel(loop.observed.name)} ${numberCalled(loop.observed.name, loop.observed.value)}${loop.target === null ? '' : ` of ${numberCalled(loop.observed.name, loop.target)}`}.` : ''
-    setText(this.why, `${reasonLong(loop.reason)}${seen}`)
-    this.watched.setHint(loop.observed ? numberLabel(loop.observed.name) : 'nothing to see now')
+    setText(this.why, reasonLong(loop.reason))
+    if (loop.observed) this.watched.setTitle(`Sees ${numberLabel(loop.observed.name)}`)
     this.watched.update(this.store, seconds)
     for (const { id, spec, plot, value, note, pin } of this.knobs) {
       const knob = this.store.state.knobs.find((one) => one.id === id)
@@ -83,6 +84,7 @@ class LoopCard {
         note.classList.toggle('pinned', knob.layer === 'pin')
         pin.hidden = !operator.unlocked
         setText(pin, knob.pin === undefined ? 'Pin…' : 'Unpin')
+        pin.setAttribute('aria-label', `${knob.pin === undefined ? 'Pin' : 'Unpin'} ${knobShort(spec.name)}`)
       }
       plot.update(this.store, seconds)
     }

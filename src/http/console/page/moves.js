@@ -32,9 +32,9 @@ export function moves(store, openStory) {
           make('li', {},
             make('button', { type: 'button', class: 'move', onclick: () => openStory(story.seq) },
               make('span', { class: 'when', text: clockTime(story.t) }),
-              make('span', { text: moveText(store, story) }),
-              make('span', { class: 'came' }),
-              make('span', { class: 'why', text: `${story.controller}: ${reasonShort(story.reason)}` }))),
+              make('span', { class: 'what', text: moveText(store, story) }),
+              make('span', { class: 'why', text: `${story.controller}: ${reasonShort(story.reason)}` }),
+              make('span', { class: 'came' }))),
         (element, story) => {
           const came = element.querySelector('.came')
           const { text, verdict } = cameOfIt(story)

@@ -4,6 +4,8 @@ import { colour, fontPx } from './theme.js'
 
 const shared = { live: new Set() }
 const LEGEND_HEIGHT_REM = 7.5
+/** The time axis is never shorter, s. */
+const LEAST_S = 60
 
 /** New colours for all charts: canvas does not follow a style sheet. */
 export function repaintAll() {
@@ -12,13 +14,14 @@ export function repaintAll() {
 
 /**
  * @typedef {{ label: string, colour: string, of: (store: import('./store.js').Store, from: number) => (number | null)[],
- *   step?: boolean, dash?: number[], width?: number, fill?: boolean, hidden?: boolean }} Series
+ *   step?: boolean, dash?: number[], width?: number, fill?: boolean, hidden?: boolean, gaps?: boolean }} Series
  */
 
 export class Plot {
   /**
    * @param {{ title: string, hint?: string, series: Series[], format: (value: number | null) => string, heightRem?: number,
    *   zero?: boolean, top?: number, level?: number,
+   *   caption?: Node[], legend?: boolean,
    *   marks?: (store: object, fromS: number) => { t: number, seq: number, dry: boolean }[], onMark?: (seq: number) => void }} options
    */
   constructor(options) {
@@ -26,8 +29,9 @@ export class Plot {
     this.canvas = make('div', { class: 'canvas', role: 'img', 'aria-label': `Chart over time: ${options.title}. The values of now are in its legend.` })
     this.legend = make('ul', { class: 'legend' })
     this.hint = make('span', { class: 'hint', text: options.hint ?? '' })
-    this.caption = make('figcaption', {}, make('h4', { text: options.title, class: 'plot-title' }), this.hint)
-    this.element = make('figure', { class: 'plot' }, this.caption, this.canvas, this.legend)
+    this.title = make('strong', { text: options.title })
+    this.caption = make('figcaption', {}, this.title, ...(options.caption ?? []), this.hint)
+    this.element = make('figure', { class: 'plot' }, this.caption, this.canvas, ...(options.legend === false ? [] : [this.legend]))
     this.entries = options.series.map(({ label, colour: name }) => {
       const now = make('span', { class: 'now' })
       const swatch = make('span', { class: 'swatch' })
@@ -73,7 +77,8 @@ export class Plot {
   update(store, seconds) {
     const from = store.from(seconds)
     const times = store.times.slice(from)
-    this.range = [store.nowS - seconds, store.nowS]
+    // A young process has no past: its first minutes fill the width.
+    this.range = [Math.max(store.nowS - seconds, Math.min(store.times[0] ?? 0, store.nowS - LEAST_S)), store.nowS]
     this.data = [times, ...this.options.series.map((series) => series.of(store, from))]
     this.marked = this.options.marks?.(store, this.range[0]) ?? []
     this.options.series.forEach((series, i) => {
@@ -85,8 +90,8 @@ export class Plot {
     this.draw()
   }
 
-  setHint(text) {
-    setText(this.hint, text)
+  setTitle(text) {
+    setText(this.title, text)
   }
 
   draw() {
@@ -118,11 +123,11 @@ export class Plot {
       ],
       series: [
         {},
-        ...series.map(({ colour: name, step, dash, width: lineWidth = 1.75, fill, hidden }) => ({
+        ...series.map(({ colour: name, step, dash, width: lineWidth = 1.75, fill, hidden, gaps = true }) => ({
           stroke: colour(name),
           width: lineWidth,
           show: hidden !== true,
-          spanGaps: false,
+          spanGaps: !gaps,
           points: { show: false },
           ...(dash ? { dash } : {}),
           ...(step ? { paths: globalThis.uPlot.paths.stepped({ align: 1 }) } : {}),
@@ -181,6 +186,7 @@ export class Plot {
   }
 
   #hover(chart, onMark) {
+    if (!this.data) return
     const { idx, left } = chart.cursor
     this.hovered = left !== undefined && left >= 0 && idx !== null ? idx : undefined
     if (onMark) chart.over.classList.toggle('pointing', this.#markNear(chart, left) !== undefined)

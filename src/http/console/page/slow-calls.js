@@ -3,6 +3,7 @@ import { byId, make, reconcile, setText } from './dom.js'
 import { ago, duration, number } from './words.js'
 
 const SHOWN = 12
+const EACH = 5
 const STAGES = [
   ['beforeHandlerMs', 'before our handler', 'c6'],
   ['gatewayMs', 'gateway', 'c5'],
@@ -22,7 +23,7 @@ export function slowCalls(store) {
 
   return {
     draw() {
-      const slowest = [...store.slow].sort((a, b) => b.split.totalMs - a.split.totalMs).slice(0, SHOWN)
+      const slowest = mixed([...store.slow].sort((a, b) => b.split.totalMs - a.split.totalMs))
       const longest = slowest[0]?.split.totalMs ?? 1
       reconcile(byId('calls'), slowest, ({ id }) => id, create, (row, call) => {
         setText(row.children[0], ago(store.nowS * 1_000 - call.t))
@@ -31,6 +32,16 @@ export function slowCalls(store) {
       })
     },
   }
+}
+
+/** A few of each backend: one bad batch would fill the list with its members. */
+function mixed(calls) {
+  const seen = new Map()
+  return calls.filter(({ backend }) => {
+    const count = (seen.get(backend) ?? 0) + 1
+    seen.set(backend, count)
+    return count <= EACH
+  }).slice(0, SHOWN)
 }
 
 function create(call) {
@@ -45,7 +56,7 @@ function create(call) {
   const ended = call.outcome === 'ok' ? (call.met ? '' : 'late') : `${call.outcome}${call.reason && call.reason !== call.outcome ? `: ${call.reason}` : ''}`
   return make('tr', { title: `call ${call.id}, trace ${call.trace}` },
     make('td', { class: 'muted' }),
-    make('td', {}, make('span', { text: what }), ...(ended ? [make('span', { class: 'missed', text: ` ${ended}` })] : []), ...(call.cache ? [make('span', { class: 'muted', text: ` cache ${call.cache}` })] : [])),
+    make('td', {}, make('span', { text: what }), ...(ended ? [make('span', { class: 'missed', text: ` ${ended}` })] : []), ...(call.cache && call.cache !== 'bypass' ? [make('span', { class: 'muted', text: ` cache ${call.cache}` })] : [])),
     make('td', { class: 'num', text: duration(call.split.totalMs) }),
     make('td', { class: 'wide' }, bar),
     make('td', { class: 'num', text: call.outputTokens > 0 ? `${number(call.inputTokens)} → ${number(call.outputTokens)}` : '–' }))

@@ -5,6 +5,8 @@ import { ago, duration, knobShort, modeName, number, percent, reasonShort, scope
 const WINDOW_S = 60
 /** Fewer calls in the window say nothing about a class. */
 const MIN_CALLS = 10
+/** In the order of interest when nothing is promised of them. */
+const LATENCIES = [['ttft', 'First token', 'ttftMs'], ['e2e', 'Whole call', 'e2eMs'], ['start', 'Start', 'startMs'], ['itl', 'Between tokens', 'itlMs']]
 
 /** How a class stands, against its own promise. */
 function standing(store, slo) {
@@ -52,8 +54,16 @@ function words(worst, judged, state, store) {
   if (worst.level === 'good') return { headline: 'SLO met', because: `${percent(store.attainment('all', WINDOW_S))} of the last minute’s calls got what they were promised.${judged.length > 1 ? ` By class: ${judged.map(({ slo, attained }) => `${slo.name} ${percent(attained)} of ${percent(slo.quantile)}`).join(', ')}.` : ''}` }
   return {
     headline: worst.level === 'bad' ? 'SLO missed' : 'SLO just missed',
-    because: `Of ${worst.slo.name} calls in the last minute ${percent(worst.attained)} got what they were promised; it should be ${percent(worst.slo.quantile)}.${rest}`,
+    because: `Of ${worst.slo.name} calls in the last minute ${percent(worst.attained)} got what they were promised; it should be ${percent(worst.slo.quantile)}.${rest}${whereFrom(store)}`,
   }
+}
+
+/** The backend that most of the missed calls were for. */
+function whereFrom(store) {
+  const missed = store.groups().filter((group) => group.startsWith('backend=')).map((group) => ({ name: group.slice(8), missed: store.sum(`calls|offered|${group}`, WINDOW_S) - store.sum(`calls|met|${group}`, WINDOW_S), attained: store.attainment(group, WINDOW_S) }))
+  const total = missed.reduce((sum, one) => sum + one.missed, 0)
+  const [most] = missed.sort((a, b) => b.missed - a.missed)
+  return most && missed.length > 1 && most.missed > 0.6 * total ? ` ${most.missed > 0.95 * total ? 'All' : 'Most'} of the misses are at ${most.name}: ${percent(most.attained)} in time.` : ''
 }
 
 /** What somebody on call should know, worst first. */
@@ -94,18 +104,20 @@ function tilesOf(store, classes) {
   const goodPerS = store.sum('calls|met|all', 10) / 10
   const offered = store.sum('calls|offered|all', WINDOW_S)
   const share = (what) => (offered === 0 ? null : store.sum(`calls|${what}|all`, WINDOW_S) / offered)
-  const latency = (metric, target) => {
-    const value = store.latest(`latency|${metric}|p95|all`)
-    return { value: duration(value), note: target === undefined ? 'p95, 10 s' : `p95, 10 s; promised ${duration(target)}`, level: target !== undefined && value !== null && value > target ? 'warn' : undefined }
-  }
   const urgent = [...store.meta.classes].sort((a, b) => a.priority - b.priority)[0] ?? {}
+  const latencies = LATENCIES.map(([metric, label, key]) => ({ metric, label, target: urgent[key] }))
+  const shown = [...latencies.filter(({ target }) => target !== undefined), ...latencies.filter(({ target }) => target === undefined)].slice(0, 3)
+  const quantile = urgent.quantile === 0.99 ? 'p99' : urgent.quantile === 0.5 ? 'p50' : 'p95'
+  const called = classes.filter(({ slo, offered: calls }) => calls > 0 || store.sum(`calls|offered|class=${slo.name}`, 600) > 0)
   const waiting = store.state.backends.reduce((sum, backend) => sum + backend.waiting, 0)
   return [
-    ...classes.slice(0, 3).map(({ slo, attained, level, offered: calls }) => ({ label: `SLO met, ${slo.name}`, value: percent(attained), note: calls === 0 ? 'no calls' : `of ${percent(slo.quantile)} promised`, level })),
+    ...(called.length > 0 ? called : classes).slice(0, 3).map(({ slo, attained, level, offered: calls }) => ({ label: `SLO met, ${slo.name}`, value: percent(attained), note: calls === 0 ? 'no calls' : `of ${percent(slo.quantile)} promised`, level })),
     { label: 'Goodput', value: `${number(goodPerS)} /s`, note: `of ${number(offeredPerS)} /s offered` },
     { label: 'Turned away', value: percent(share('shed')), note: `failed ${percent(share('failed'))}`, level: (share('failed') ?? 0) > 0.01 ? 'bad' : (share('shed') ?? 0) > 0.01 ? 'warn' : undefined },
-    { label: 'First token', ...latency('ttft', urgent.ttftMs) },
-    { label: 'Whole call', ...latency('e2e', urgent.e2eMs) },
+    ...shown.map(({ metric, label, target }) => {
+      const value = store.latest(`latency|${metric}|${quantile}|class=${urgent.name}`)
+      return { label: `${label}, ${quantile}`, value: duration(value), note: target === undefined ? 'nothing promised' : `${duration(target)} promised`, level: target !== undefined && value !== null && value > target ? 'warn' : undefined }
+    }),
     { label: 'Waiting', value: number(waiting), note: `${number(store.state.backends.reduce((sum, backend) => sum + backend.inFlight, 0))} in flight` },
   ]
 }

@@ -26,7 +26,7 @@ export function duration(ms) {
 export function percent(share) {
   if (share === null || share === undefined || Number.isNaN(share)) return '–'
   const value = share * 100
-  return `${value > 99 && value < 100 ? (Math.floor(value * 10) / 10).toFixed(1) : value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)}\u202f%`
+  return `${value >= 90 && value < 100 ? trimmed((Math.floor(value * 10 + 1e-9) / 10).toFixed(1)) : value > 0 && value < 10 ? trimmed(value.toFixed(1)) : Math.round(value)}\u202f%`
 }
 
 /** Units as declared (`ms`, `s`, `{call}`, `1`), in the way they are read. */
@@ -51,11 +51,11 @@ export function numberCalled(name, value) {
 }
 
 /** `p95Ms` → p95, `staleUpper` → stale upper. */
-export const numberLabel = (name) => name.replace(/(Ms|S)$/, '').replaceAll(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`)
+export const numberLabel = (name) => (name === 'atMs' ? 'latency' : name.replace(/(Ms|S)$/, '').replaceAll(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`))
 
 /** The closed set of reasons: short, and as a sentence. */
 const REASONS = {
-  learning: ['learning', 'It has not seen enough yet to decide.'],
+  learning: ['learning', 'It has not seen enough yet to decide again.'],
   steady: ['steady', 'What it watches is close enough to its target.'],
   slo_headroom: ['room to spare', 'Calls are faster than promised: there is room for more.'],
   slo_exceeded: ['SLO exceeded', 'Calls take longer than promised.'],
