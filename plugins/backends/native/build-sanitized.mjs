@@ -15,7 +15,7 @@ for (const kind of ['address', 'thread']) {
   const output = /^output: (.+)$/m.exec(build.stdout)?.[1]
   if (build.status !== 0 || output === undefined) process.exit(build.status ?? 1)
   process.stdout.write(`${kind} sanitizer, seed ${seed}\n`)
-  const run = spawnSync(join(here, '..', '..', '..', output), [seed], { stdio: 'inherit', env: { ...process.env, UBSAN_OPTIONS: 'print_stacktrace=1', TSAN_OPTIONS: 'halt_on_error=1' } })
+  const run = spawnSync(join(here, '..', '..', '..', output), kind === 'thread' ? [seed, 'brief'] : [seed], { stdio: 'inherit', env: { ...process.env, UBSAN_OPTIONS: 'print_stacktrace=1', TSAN_OPTIONS: 'halt_on_error=1' } })
   if (run.status !== 0) {
     process.stderr.write(`native_test failed under the ${kind} sanitizer with ${run.status ?? run.signal}\n`)
     process.exit(1)
