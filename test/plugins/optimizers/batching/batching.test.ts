@@ -60,7 +60,7 @@ async function offer(clock: ReturnType<typeof virtualClock>, governor: Governor,
 
 const affine = (work: number): number => 20 + 2 * work
 
-describe('batching in virtual time', () => {
+describe('batching in virtual time', { timeout: 60_000 }, () => {
   it('reaches what the best static size does, from a start far below and far above', async () => {
     // 2 slots at batch 32: 64 / 84 ms = 760 a second; at 4: 285.
     const run = async (start: number, loops: 'on' | 'off'): Promise<number> => {

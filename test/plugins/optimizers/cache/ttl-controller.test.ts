@@ -152,7 +152,7 @@ describe('hazard', () => {
   })
 })
 
-describe('ttl controller', () => {
+describe('ttl controller', { timeout: 60_000 }, () => {
   it('keeps the upper bound of stale hits within the budget, at most of the TTL that the rate allows', () => {
     for (const [perS, seed] of [[0.001, 1], [0.01, 2], [0.0002, 3]] as const) {
       const run = drive({ perS, seed }).asks(60_000).reset().asks(60_000)
