@@ -81,6 +81,8 @@ export async function run(args: readonly string[]): Promise<void> {
   process.stdout.write(`${''.padEnd(38)}${'flyball'.padStart(12)}${'llama.cpp'.padStart(12)}${'its JS API'.padStart(12)}\n`)
   const wrapper = skip.has('wrapper') || llama === undefined ? undefined : await measureWrapper(model, threads, vocabulary, [1, 8], steps, Math.min(rounds, 2))
 
+  const agreement = llama === undefined ? undefined : await compareLogprobs(engine, llama)
+  if (agreement !== undefined) process.stdout.write(`agreement: log probabilities of ${agreement.tokens} tokens differ by ${agreement.mean.toFixed(4)} on average, ${agreement.worst.toFixed(4)} at worst\n`)
   probe()
   const weights = multiplied(engine)
   const prefill = await compare('tokens/s', (subject) => subject.prefill(512))
@@ -139,7 +141,7 @@ export async function run(args: readonly string[]): Promise<void> {
   process.stdout.write(`limits: ${(limits.readBytesPerSecond / 1e9).toFixed(1)} GB/s read, ${(limits.int8PerSecond / 1e9).toFixed(0)} G 8-bit operations/s\nratios: ${JSON.stringify(ratios, (_, value: unknown) => (typeof value === 'number' ? Math.round(value * 100) / 100 : value))}\n`)
   if (values.json !== undefined) {
     const machine = { cpu: cpus()[0]?.model, threads, kernels: engine.info.name, node: process.version, llamaCpp: llama?.cpuLibrary }
-    writeFileSync(values.json, `${JSON.stringify({ benchmark: 'native', model, machine, rounds, steps, limits, ratios, rows }, null, 2)}\n`)
+    writeFileSync(values.json, `${JSON.stringify({ benchmark: 'native', model, machine, rounds, steps, limits, ratios, agreement, rows }, null, 2)}\n`)
   }
   llama?.close()
   await engine.close()
@@ -151,6 +153,21 @@ function multiplied(engine: CpuEngine): { values: number; bytes: number } {
   const embedding = config.tiedOutput ? 0 : config.vocabularySize * config.embeddingLength
   const values = parameters - embedding
   return { values, bytes: engine.weightBytes * (values / parameters) }
+}
+
+/** The same random tokens through both: a benchmark of wrong numbers would be worth nothing. */
+async function compareLogprobs(engine: CpuEngine, llama: LlamaCpp): Promise<{ tokens: number; mean: number; worst: number }> {
+  const tokens = promptOf(96, 99, engine.info.config.vocabularySize)
+  llama.clear()
+  llama.decode(tokens.map((token, position) => ({ token, position, sequence: 0, logits: true })))
+  const scores = await engine.score(tokens, {}, forever)
+  const differences = Array.from(scores, (score, index) => {
+    const logits = llama.logits(index)
+    const largest = logits.reduce((most, value) => Math.max(most, value), -Infinity)
+    const sum = logits.reduce((total, value) => total + Math.exp(value - largest), 0)
+    return Math.abs((logits[tokens[index + 1] as number] as number) - largest - Math.log(sum) - score)
+  })
+  return { tokens: differences.length, mean: differences.reduce((sum, value) => sum + value, 0) / differences.length, worst: Math.max(...differences) }
 }
 
 /** Four turns, each 192 tokens longer than the last: the sum of times to the first token. */

@@ -170,7 +170,7 @@ function run(command, args) {
   })
 }
 
-/** @param {(string | Buffer)[]} parts */
+/** @param {(string | Uint8Array)[]} parts */
 function hash(parts) {
   const sum = createHash('sha256')
   for (const part of parts) sum.update(part).update('\0')
