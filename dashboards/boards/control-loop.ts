@@ -6,6 +6,7 @@ import type { Board, Row } from '../board.ts'
 import type { Declared } from '../declared.ts'
 import { knobPanel } from '../knob-panel.ts'
 import { stat, table, timeline, timeseries, type Panel } from '../panels.ts'
+import { grafanaUnit } from '../units.ts'
 import { avg, BACKEND_SCOPE, countOf, max, raw, sum, topk, type Expr, type PromQl } from '../promql.ts'
 
 /** The more serious, the higher: over several instances the worst is shown. */
@@ -37,6 +38,8 @@ export function controlLoop(q: PromQl, declared: Declared): Board {
       { title: 'What do they see?', panels: [...declared.controllers.map((controller) => seenPanel(q, controller, declared)), ...signalPanels(q), numbersTable(q)] },
       { title: 'What did they decide, and what came of it?', panels: [movesTable(q), effectsTable(q), ...decisionPanels(q)] },
       ...knobRows(q, declared),
+      { title: 'Signals that loops read', collapsed: true, panels: signalsRead(q, declared) },
+      { title: 'All signals, now', collapsed: true, panels: [signalsTable(q)] },
     ],
   }
 }
@@ -98,13 +101,32 @@ function seenPanel(q: PromQl, controller: Controller, declared: Declared): Panel
   })
 }
 
+/** One panel for each signal that some loop reads: all on one would be a tangle. */
+function signalsRead(q: PromQl, declared: Declared): Panel[] {
+  const names = new Set(declared.controllers.flatMap(({ reads }) => Object.values(reads).map(({ signal }) => signal)))
+  return declared.signals.filter(({ name }) => names.has(name)).map((spec) =>
+    timeseries({
+      title: `Signal ${spec.name}`, width: 8, unit: grafanaUnit(spec.unit), noValue: 'Idle',
+      description: `${spec.doc} Mean over the chosen instances. A gap: idle.`,
+      queries: [{ expr: avg(q.live(CORE.signalValue, { signal: spec.name, ...SCOPED }), ['scope']), legend: spec.scope.length > 0 ? '{{scope}}' : spec.name }],
+    }),
+  )
+}
+
+function signalsTable(q: PromQl): Panel {
+  const rows = ['signal', 'scope'] as const
+  return table({
+    title: 'Signals', unit: 'none', noValue: 'Idle', height: 14, rows: [...rows],
+    description: 'All that is measured for loops, each in its own unit; mean over the chosen instances. No value: idle.',
+    columns: [
+      { title: 'Value', query: avg(q.live(CORE.signalValue, SCOPED), rows), unit: 'none', decimals: 3 },
+      { title: 'Age', query: max(q.live(CORE.signalAge, SCOPED), rows), unit: 's', decimals: 1 },
+    ],
+  })
+}
+
 function signalPanels(q: PromQl): Panel[] {
   return [
-    timeseries({
-      title: 'Signals', unit: 'none', scale: 'symlog',
-      description: 'What the loops can read, each in its own unit (in its name); mean over the chosen instances. A gap: idle.',
-      queries: [{ expr: avg(q.live(CORE.signalValue, SCOPED), ['signal', 'scope']), legend: '{{signal}} {{scope}}' }],
-    }),
     timeseries({
       title: 'Age of signals', unit: 's', min: 0,
       description: 'Time since the last sample, of the ten oldest. Old and idle is harmless, old and asked for is stale.',
@@ -210,7 +232,7 @@ function knobRows(q: PromQl, declared: Declared): Row[] {
   const byPeople = declared.knobs.filter(({ name }) => !turned.has(name))
   return [
     { title: 'Knobs that loops turn', panels: [ruling, ...byLoops.map((knob) => knobPanel(q, knob))] },
-    { title: 'Knobs that only people turn', panels: byPeople.map((knob) => knobPanel(q, knob)) },
+    { title: 'Knobs that only people turn', collapsed: true, panels: byPeople.map((knob) => knobPanel(q, knob)) },
   ]
 }
 

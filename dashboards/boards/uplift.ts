@@ -4,30 +4,12 @@ import { SELF_INSTRUMENTS as SELF } from '../../src/telemetry/self-instruments.t
 import { UPLIFT_INSTRUMENTS as UPLIFT } from '../../src/telemetry/uplift-instruments.ts'
 import type { Board } from '../board.ts'
 import { stat, table, timeline, timeseries, type Panel } from '../panels.ts'
-import { avg, max, raw, ratio, sum, type Expr, type PromQl } from '../promql.ts'
+import { avg, max, ratio, sum, type Expr, type PromQl } from '../promql.ts'
 
 const NO_ESTIMATE = 'Not enough pairs yet'
 const NO_EXPERIMENT = 'No experiment in this range'
-/** Two-sided 95%. */
-const Z = 1.96
-
-/** Counts over the shown range, by arm. */
-function counts(q: PromQl, arm: string): { met: string; all: string } {
-  return {
-    met: `(${sum(q.increase(SELF.armCalls, { arm, slo: 'met' }, '$__range')).text} or vector(0))`,
-    all: `(${sum(q.increase(SELF.armCalls, { arm }, '$__range')).text} > 0)`,
-  }
-}
 
 export function uplift(q: PromQl): Board {
-  const governed = counts(q, 'governed')
-  const held = counts(q, 'static')
-  const share = ({ met, all }: { met: string; all: string }): string => `(${met} / ${all})`
-  const gain = `(${share(governed)} - ${share(held)})`
-  const variance = (side: { met: string; all: string }): string => `${share(side)} * (1 - ${share(side)}) / ${side.all}`
-  const margin = `${Z} * sqrt(${variance(governed)} + ${variance(held)})`
-  const perSecond = (side: { met: string }, arm: string): string => `(${side.met} / (${sum(q.increase(SELF.armTime, { arm }, '$__range')).text} > 0))`
-  const single = (text: string): Expr<never> => raw(text, [])
   const timeOfArm = sum(q.increase(SELF.armTime, {}, '$__range'), ['arm'])
   return {
     name: 'uplift',
@@ -36,26 +18,7 @@ export function uplift(q: PromQl): Board {
     rows: [
       { title: 'What the experiment has found, since it began', panels: foundPanels(q) },
       {
-        title: 'Governed against static, over the shown range (calls taken as independent: too sure of itself where they come in bursts)',
-        panels: [
-          stat({
-            title: 'Goodput uplift', width: 6, unit: 'percentunit', decimals: 1, noValue: NO_EXPERIMENT,
-            description: 'Calls per second that met their SLO, governed over static, less 1.',
-            query: { expr: single(`${perSecond(governed, 'governed')} / (${perSecond(held, 'static')} > 0) - 1`), legend: 'uplift' },
-            thresholds: [{ value: null, color: 'red' }, { value: 0, color: 'green' }],
-          }),
-          stat({
-            title: 'Attainment gained', width: 6, unit: 'percentunit', decimals: 2, noValue: NO_EXPERIMENT,
-            description: 'SLO attainment per offered call, governed less static.',
-            query: { expr: single(gain), legend: 'gained' },
-            thresholds: [{ value: null, color: 'red' }, { value: 0, color: 'green' }],
-          }),
-          stat({ title: 'At least (95%)', width: 6, unit: 'percentunit', decimals: 2, noValue: NO_EXPERIMENT, description: 'Lower bound of the attainment gained. Above 0: better than doing nothing, outside chance.', query: { expr: single(`${gain} - ${margin}`), legend: 'at least' }, thresholds: [{ value: null, color: 'orange' }, { value: 0, color: 'green' }] }),
-          stat({ title: 'At most (95%)', width: 6, unit: 'percentunit', decimals: 2, noValue: NO_EXPERIMENT, description: 'Upper bound of the attainment gained. Below 0: worse than doing nothing, outside chance.', query: { expr: single(`${gain} + ${margin}`), legend: 'at most' }, thresholds: [{ value: null, color: 'red' }, { value: 0, color: 'green' }] }),
-        ],
-      },
-      {
-        title: 'The two arms',
+        title: 'The two arms (the governed one also has all the time between experiments: compare only where both are)',
         panels: [
           timeseries({
             title: 'SLO attainment by arm', unit: 'percentunit', min: 0, max: 1,

@@ -1,5 +1,5 @@
 /** A board as SVG, from real query results. Not Grafana's rendering, and it says so; the layout is the board's own. */
-import { panelsOf, type BoardJson, type PanelJson, type Target } from '../../../dashboards/lint.ts'
+import type { BoardJson, PanelJson, Target } from '../../../dashboards/lint.ts'
 import { legendText } from './grafana.ts'
 import type { SeriesResult } from './prometheus.ts'
 
@@ -21,7 +21,11 @@ interface Box {
 
 export function drawBoard(board: BoardJson, results: Results): string {
   const rows = board.panels.filter(({ type }) => type === 'row')
-  const bottom = Math.max(...panelsOf(board).map(({ gridPos }) => gridPos.y + gridPos.h), 1)
+  // Collapsed rows show their title only, as in Grafana.
+  const open = board.panels.filter(({ type }) => type !== 'row')
+  const times = [...results.values()].flatMap((found) => found.flatMap(({ values }) => (values.length > 1 ? [values[0]?.[0] ?? 0, values.at(-1)?.[0] ?? 0] : [])))
+  const span: Span = [Math.min(...times), Math.max(...times)]
+  const bottom = Math.max(...board.panels.map(({ gridPos }) => gridPos.y + gridPos.h), 1)
   const height = bottom * LINE + 58
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${24 * COLUMN}" height="${height}" viewBox="0 0 ${24 * COLUMN} ${height}" font-family="system-ui,sans-serif" font-size="11">`,
@@ -29,17 +33,19 @@ export function drawBoard(board: BoardJson, results: Results): string {
     text(10, 24, board.title, 16, INK, 'font-weight="600"'),
     text(24 * COLUMN - 10, 24, 'drawn from query results of a test run; not Grafana’s own rendering', 11, FAINT, 'text-anchor="end"'),
   ]
-  for (const { title = '', gridPos } of rows) parts.push(text(10, gridPos.y * LINE + 54, title, 12, INK, 'font-weight="600"'))
-  for (const panel of panelsOf(board)) {
+  for (const { title = '', gridPos, collapsed } of rows) parts.push(text(10, gridPos.y * LINE + 54, `${collapsed ? '▸' : '▾'} ${title}`, 12, INK, 'font-weight="600"'))
+  for (const panel of open) {
     const { x, y, w, h } = panel.gridPos
     const box = { x: x * COLUMN + GAP / 2, y: y * LINE + 36, w: w * COLUMN - GAP, h: h * LINE - GAP }
     parts.push(`<rect x="${box.x}" y="${box.y}" width="${box.w}" height="${box.h}" fill="#fff" stroke="#dfe3e8" rx="3"/>`, text(box.x + 8, box.y + 16, cut(panel.title ?? '', box.w / 6.5), 12, INK))
-    parts.push(...drawPanel(panel, { x: box.x + 8, y: box.y + 24, w: box.w - 16, h: box.h - 32 }, results))
+    parts.push(...drawPanel(panel, { x: box.x + 8, y: box.y + 24, w: box.w - 16, h: box.h - 32 }, results, span))
   }
   return `${parts.join('\n')}\n</svg>\n`
 }
 
-function drawPanel(panel: PanelJson, box: Box, results: Results): string[] {
+type Span = readonly [number, number]
+
+function drawPanel(panel: PanelJson, box: Box, results: Results, span: Span): string[] {
   const found = (panel.targets ?? []).flatMap((target) => (results.get(target) ?? []).map((series) => ({ target, series })))
   if (found.length === 0) return [text(box.x + box.w / 2, box.y + box.h / 2, panel.fieldConfig?.defaults?.noValue ?? '', 12, FAINT, 'text-anchor="middle"')]
   const unit = panel.fieldConfig?.defaults?.unit ?? 'none'
@@ -53,11 +59,11 @@ function drawPanel(panel: PanelJson, box: Box, results: Results): string[] {
     case 'table':
       return drawTable(panel, box, results)
     case 'state-timeline':
-      return drawStates(panel, found, box)
+      return drawStates(panel, found, box, span)
     case 'heatmap':
       return drawHeat(found.map(({ series }) => series), box)
     default:
-      return drawLines(panel, found, box, unit)
+      return drawLines(panel, found, box, unit, span)
   }
 }
 
@@ -71,11 +77,9 @@ function styleOf(panel: PanelJson, refId: string): { dash: string; step: boolean
   return { dash: line?.dash?.join(' ') ?? '', step: properties.some(({ id, value }) => id === 'custom.lineInterpolation' && value === 'stepAfter') }
 }
 
-function drawLines(panel: PanelJson, found: readonly Found[], box: Box, unit: string): string[] {
+function drawLines(panel: PanelJson, found: readonly Found[], box: Box, unit: string, [first, last]: Span): string[] {
   const plot = { x: box.x + 46, y: box.y + 4, w: box.w - 50, h: box.h - 26 }
   const points = found.flatMap(({ series }) => series.values)
-  const times = points.map(([time]) => time)
-  const [first, last] = [Math.min(...times), Math.max(...times)]
   const values = points.map(([, value]) => value)
   const scaled = ((panel.fieldConfig?.defaults as { custom?: { scaleDistribution?: { type: string } } } | undefined)?.custom?.scaleDistribution?.type ?? 'linear') !== 'linear'
   const bend = (value: number): number => (scaled ? Math.sign(value) * Math.log1p(Math.abs(value)) : value)
@@ -86,7 +90,7 @@ function drawLines(panel: PanelJson, found: readonly Found[], box: Box, unit: st
   const parts = [low, scaled ? Math.expm1((bend(low) + bend(high)) / 2) : (low + high) / 2, high].map((value) => `<line x1="${plot.x}" x2="${plot.x + plot.w}" y1="${atY(value).toFixed(1)}" y2="${atY(value).toFixed(1)}" stroke="#eceff2"/>${text(plot.x - 4, atY(value) + 4, shown(value, unit), 10, FAINT, 'text-anchor="end"')}`)
   found.forEach(({ target, series }, i) => {
     const { dash, step } = styleOf(panel, target.refId)
-    const path = series.values.map(([time, value], at) => `${at === 0 ? 'M' : step ? `H${atX(time).toFixed(1)}L` : 'L'}${atX(time).toFixed(1)} ${atY(value).toFixed(1)}`).join('')
+    const path = series.values.map(([time, value], at) => `${at === 0 || time - (series.values[at - 1]?.[0] ?? 0) > 2.5 ? 'M' : step ? `H${atX(time).toFixed(1)}L` : 'L'}${atX(time).toFixed(1)} ${atY(value).toFixed(1)}`).join('')
     parts.push(`<path d="${path}" fill="none" stroke="${COLORS[i % COLORS.length]}" stroke-width="1.5"${dash ? ` stroke-dasharray="${dash}"` : ''}/>`)
   })
   let x = box.x
@@ -100,11 +104,9 @@ function drawLines(panel: PanelJson, found: readonly Found[], box: Box, unit: st
   return parts
 }
 
-function drawStates(panel: PanelJson, found: readonly Found[], box: Box): string[] {
+function drawStates(panel: PanelJson, found: readonly Found[], box: Box, [first, last]: Span): string[] {
   const states = ((panel.fieldConfig?.defaults as { mappings?: { options: Record<string, { text: string; color: string }> }[] } | undefined)?.mappings?.[0]?.options ?? {})
   const fills: Readonly<Record<string, string>> = { green: '#73bf69', red: '#e0554f', orange: '#ee9a3a', blue: '#5794f2' }
-  const times = found.flatMap(({ series }) => series.values.map(([time]) => time))
-  const [first, last] = [Math.min(...times), Math.max(...times)]
   const rowHeight = Math.min(24, box.h / found.length)
   return found.flatMap(({ target, series }, row) => {
     const y = box.y + row * rowHeight
