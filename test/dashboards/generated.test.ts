@@ -1,4 +1,7 @@
 /** What is committed is what the declarations say now; whatever is declared next is picked up by itself. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { declaredBy } from '../../dashboards/declared.ts'
 import { findDeclares } from '../../dashboards/find-declares.ts'
@@ -7,6 +10,7 @@ import { lintBoard, panelsOf, uncovered, type BoardJson } from '../../dashboards
 import { differences, generatedFiles, generatedFolder } from '../../dashboards/main.ts'
 import { metricName } from '../../dashboards/naming.ts'
 import { PromQl, sum } from '../../dashboards/promql.ts'
+import { generateDashboards } from '../../src/cli/dashboards.ts'
 import { instrument, knob, label } from '../../src/index.ts'
 import { CORE_INSTRUMENTS } from '../../src/telemetry/catalogue.ts'
 import { lintContext } from './boards.ts'
@@ -84,3 +88,24 @@ export function whatDoesNotCompile(q: PromQl): unknown {
     () => sum(sum(q.rate(CORE_INSTRUMENTS.calls), ['class']), ['model']),
   ]
 }
+
+describe('flyball dashboards --config', () => {
+  it('writes boards and rules for what a configuration declares', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'flyball-dashboards-'))
+    try {
+      const config = join(folder, 'flyball.config.yaml')
+      writeFileSync(config, 'backends:\n  up: { type: openai, baseUrl: "http://127.0.0.1:9/v1", models: [m] }\nplugins: [throttle]\nclasses: [{ name: gold, priority: 0, startMs: 100, quantile: 0.99 }]\n')
+      const names = await generateDashboards({ config, folder, naming: 'otlp', runbookUrl: 'https://runbooks.example/flyball' })
+      expect(names.toSorted()).toEqual(['backends.json', 'control-loop.json', 'lane.json', 'overview.json', 'rules.yaml', 'self-health.json', 'uplift.json'])
+      const board = readFileSync(join(folder, 'control-loop.json'), 'utf8')
+      expect(board).toContain('Knob throttle.limit')
+      expect(board).not.toContain('Knob cache.ttl_s')
+      const rules = readFileSync(join(folder, 'rules.yaml'), 'utf8')
+      expect(rules).toContain('{class="gold"} > 0.144')
+      expect(rules).toContain('runbook_url: https://runbooks.example/flyball#flyballbackenddown')
+      expect(rules).toContain('flyball_backend_up_ratio')
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
+})
