@@ -17,18 +17,22 @@ export const knobId = ({ spec, key }: KnobInstance): string => `${spec.name}{${k
 /** Which of its numbers each loop watches. A loop that has named one is never shown by another, in another unit. */
 export class Watched {
   readonly #governor: Governor
-  readonly #named = new Set<string>()
+  readonly #names = new Map<string, { name: string; named: boolean }>()
 
   constructor(governor: Governor) {
     this.#governor = governor
   }
 
-  /** What the loop sees of the quantity it watches; undefined while there is nothing to see. */
-  observed(view: InstanceView): { name: string; value: number } | undefined {
+  /** What the loop sees of the quantity it watches; undefined before it has named one, null while there is nothing to see. */
+  observed(view: InstanceView): { name: string; value: number | null } | undefined {
+    const id = loopId(view)
+    const known = this.#names.get(id)
     const number = observedNumber(this.#governor, view)
-    if (number?.named) this.#named.add(loopId(view))
-    else if (view.why.reason === 'learning' || this.#named.has(loopId(view))) return undefined
-    return number && { name: number.name, value: number.value }
+    if (number && (number.named || (view.why.reason !== 'learning' && !known?.named))) {
+      this.#names.set(id, { name: number.name, named: number.named })
+      return { name: number.name, value: number.value }
+    }
+    return known && { name: known.name, value: null }
   }
 }
 

@@ -110,7 +110,8 @@ export function loops(store, openStory, operator) {
     for (const story of store.stories) if (story.moves.length > 0) lastMove.set(story.loop, story)
     const busy = store.state.loops.filter((loop) => isBusy(loop, lastMove))
     // In the order of controllers: cards that change places cannot be read.
-    busy.sort((a, b) => controllerRank(store, a) - controllerRank(store, b) || (a.key < b.key ? -1 : 1))
+    // Those of a backend first: they decide how many calls run.
+    busy.sort((a, b) => Number(b.key.startsWith('backend=')) - Number(a.key.startsWith('backend=')) || controllerRank(store, a) - controllerRank(store, b) || (a.key < b.key ? -1 : 1))
     for (const [id, card] of cards) {
       if (busy.some((loop) => loop.id === id)) continue
       card.remove()

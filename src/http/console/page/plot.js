@@ -111,7 +111,7 @@ export class Plot {
       width,
       height: this.height,
       legend: { show: false },
-      padding: [fontPx() * 0.5, fontPx() * 0.6, 0, 0],
+      padding: [fontPx() * 0.5, fontPx() * 1.5, 0, 0],
       cursor: { sync: { key: 'time' }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
         x: { time: true, range: () => this.range },

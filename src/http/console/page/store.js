@@ -103,6 +103,13 @@ export class Store {
     return place === undefined ? null : (this.columns[place].at(-1) ?? null)
   }
 
+  /** The value at or just before a moment; null when there is none. */
+  at(name, seconds) {
+    const place = this.places.get(name)
+    const row = this.from(this.nowS - seconds) - 1
+    return place === undefined || row < 0 ? null : (this.columns[place][row] ?? null)
+  }
+
   /** Sum over the rows of the last `seconds`. */
   sum(name, seconds, endS = this.nowS) {
     const place = this.places.get(name)

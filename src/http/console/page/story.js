@@ -75,15 +75,21 @@ function cameOf(store, story) {
   else if (passedS < COMPARED_S) lines.push(make('p', { text: `Too early to say: ${duration(passedS * 1_000)} have passed, a review takes ${COMPARED_S} s.` }))
   else {
     const after = store.attainment(group, COMPARED_S, t + COMPARED_S)
+    const seen = (atS) => store.at(`loop|observed|${story.loop}`, atS)
+    const watched = watchedNumber(story)
+    if (watched && seen(t) !== null && seen(t + COMPARED_S) !== null) lines.push(make('p', { text: `It saw ${numberLabel(watched)} at ${numberCalled(watched, seen(t))} then, at ${numberCalled(watched, seen(t + COMPARED_S))} ${COMPARED_S} s later.` }))
     const newer = store.storiesOf(story.loop).find((other) => other.seq > story.seq && other.moves.length > 0)
     lines.push(make('p', { text: `SLO attainment${backend === undefined ? '' : ` of ${backend}`}: ${percent(before)} in the ${COMPARED_S} s before, ${percent(after)} in the ${COMPARED_S} s after.` }))
-    lines.push(make('p', { class: 'muted', text: newer && newer.t - story.t < COMPARED_S * 1_000 ? `No verdict: the loop moved again ${duration(newer.t - story.t)} later, so the two cannot be told apart.` : 'No verdict yet: too few calls have settled since.' }))
+    lines.push(make('p', { class: 'muted', text: newer && newer.t - story.t < COMPARED_S * 1_000 ? `No verdict: the loop moved again ${duration(newer.t - story.t)} later, so the two cannot be told apart.` : 'No verdict of a review so far.' }))
   }
   return lines
 }
 
+/** Which of its numbers the loop watches; as the server tells them apart. */
+const watchedNumber = (story) => Object.keys(story.numbers).find((name) => /^(observed|at|p\d+|stale)([A-Z]|$)/.test(name))
+
 function predictedText(story) {
-  const watched = Object.keys(story.numbers).find((name) => /^(observed|at|p\d+|stale)([A-Z]|$)/.test(name)) ?? ''
+  const watched = watchedNumber(story)
   return watched ? `${numberLabel(watched)} to be ${numberCalled(watched, story.predicted)}` : number(story.predicted)
 }
 

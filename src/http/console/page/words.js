@@ -51,7 +51,7 @@ export function numberCalled(name, value) {
 }
 
 /** `p95Ms` → p95, `staleUpper` → stale upper. */
-export const numberLabel = (name) => (name === 'atMs' ? 'latency' : name.replace(/(Ms|S)$/, '').replaceAll(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`))
+export const numberLabel = (name) => (name === 'atMs' ? 'latency' : name.replace(/^perS$/, 'rate').replace(/PerS$/, 'Rate').replace(/(Ms|S)$/, '').replaceAll(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`))
 
 /** The closed set of reasons: short, and as a sentence. */
 const REASONS = {
