@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createGovernor, FlyballError, replyOf, type Backend, type Call, type Governor, type SloClass } from '../../../../src/index.ts'
+import { createGovernor, FlyballError, quantile, replyOf, type Backend, type Call, type Governor, type SloClass } from '../../../../src/index.ts'
 import { priority } from '../../../../plugins/optimizers/priority/index.ts'
 import { throttle } from '../../../../plugins/optimizers/throttle/index.ts'
 import { exponential } from '../../../../src/sim/seeded-random.ts'
@@ -13,6 +13,7 @@ interface Tally {
   startedInTime: number
   served: number
   shed: Record<string, number>
+  waitsMs: number[]
 }
 
 interface Load {
@@ -27,7 +28,7 @@ async function offer(clock: VirtualClock, governor: Governor, seconds: number, l
   const tallies: Record<string, Tally> = {}
   const until = clock.monoMs() + seconds * 1_000
   for (const load of loads) {
-    const tally = (tallies[load.class] ??= { offered: 0, met: 0, startedInTime: 0, served: 0, shed: {} })
+    const tally = (tallies[load.class] ??= { offered: 0, met: 0, startedInTime: 0, served: 0, shed: {}, waitsMs: [] })
     const next = (): void => {
       clock.after(exponential(clock.random, 1_000 / load.perS), () => {
         if (clock.monoMs() > until) return
@@ -38,6 +39,7 @@ async function offer(clock: VirtualClock, governor: Governor, seconds: number, l
           if (settlement.outcome === 'ok') tally.served++
           else tally.shed[settlement.reason ?? settlement.outcome] = (tally.shed[settlement.reason ?? settlement.outcome] ?? 0) + 1
           const { dispatchedMs, receivedMs } = call.timings
+          if (dispatchedMs !== undefined) tally.waitsMs.push(dispatchedMs - receivedMs)
           if (settlement.outcome === 'ok' && dispatchedMs !== undefined && dispatchedMs - receivedMs <= (call.slo.startMs ?? Number.POSITIVE_INFINITY)) tally.startedInTime++
         })
         governor.send(call).then(async (reply) => { for await (const _ of reply.body); }).catch(() => {})
@@ -159,8 +161,9 @@ describe('throttle under overload', { timeout: 60_000 }, () => {
     expect(shedOf(interactive) + shedOf(batch)).toBe(0)
     // Those that arrived last may still be waiting.
     expect(batch.startedInTime).toBeGreaterThanOrEqual(0.98 * batch.offered)
-    const waits = governor.signals.get('lane.queue_wait_ms').for({ backend: 'b' }).read({ aggregate: 'quantile', quantile: 0.5 }).value
-    expect(waits).toBeLessThan(50)
+    // Two slots of ten are free for the next urgent call nearly always; a batch call waits its turn.
+    expect(quantile(interactive.waitsMs, 0.9)).toBeLessThan(10)
+    expect(quantile(batch.waitsMs, 0.5)).toBeGreaterThan(quantile(interactive.waitsMs, 0.9))
   })
 
   it('does not let one tenant’s flood take another’s share', async () => {
