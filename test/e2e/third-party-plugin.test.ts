@@ -4,7 +4,7 @@ import { PrometheusExporter } from '@opentelemetry/exporter-prometheus'
 import express from 'express'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { createGovernor, definePlugin, instrument, knob, label, signal, type Controller, type Governor } from '../../src/index.ts'
+import { createGovernor, definePlugin, instrument, knob, label, referenceMarkdown, signal, type Controller, type Governor } from '../../src/index.ts'
 import { fakeChat } from '../support/fake-chat.ts'
 import { listen, type Listening } from '../support/listen.ts'
 import { waitFor } from '../support/wait-for.ts'
@@ -100,6 +100,14 @@ describe('a third-party plugin', () => {
     expect(state.commands).toContain('courtesy.greet')
     const { decisions } = (await (await fetch(`${server.url}/admin/decisions?controller=courtesy`)).json()) as { decisions: { moves: object[]; why: object }[] }
     expect(decisions.at(-1)).toMatchObject({ moves: [{ knob: 'courtesy.pause_ms', from: 4, to: 2 }], why: { reason: 'custom' } })
+  })
+
+  it('shows all four in the generated tables', () => {
+    const tables = referenceMarkdown(governor)
+    expect(tables).toMatch(/^\| `courtesy\.pause_ms` \| 4 \| 0 – 64 \| ms \| class \| courtesy \| .*Pause before each call\./m)
+    expect(tables).toMatch(/^\| `courtesy\.greetings` \| \{call\} \| class \| sum \|/m)
+    expect(tables).toMatch(/^\| `courtesy\.paused_seconds` \| `courtesy_paused_seconds` \| histogram \|/m)
+    expect(tables).toMatch(/^\| courtesy \| class \| `courtesy\.greetings` \| `courtesy\.pause_ms` \|/m)
   })
 
   it('takes its commands and its pins through the admin API', async () => {
