@@ -13,8 +13,9 @@ import { cache } from './optimizers/cache/index.ts'
 import { priority } from './optimizers/priority/index.ts'
 import { throttle } from './optimizers/throttle/index.ts'
 import { warmup } from './optimizers/warmup/index.ts'
+import { outside } from './signals/outside/index.ts'
 
-export { anthropic, batching, cache, genai, native, openai, priority, throttle, usage, warmup }
+export { anthropic, batching, cache, genai, native, openai, outside, priority, throttle, usage, warmup }
 
 /** For the command line: what it does with one model file. Loaded on demand. */
 export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')) })
@@ -42,5 +43,5 @@ export const builtin: Registry = {
       create: anthropic,
     }),
   },
-  plugins: { batching, cache, genai, priority, throttle, usage, warmup },
+  plugins: { batching, cache, genai, outside, priority, throttle, usage, warmup },
 }
