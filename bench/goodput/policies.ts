@@ -20,13 +20,14 @@ const ours: Policy = { name: 'flyball', role: 'ours', family: 'flyball', make: (
 const none: Policy = { name: 'no control', role: 'rival', family: 'no control', make: () => [] }
 
 const LIMITERS = { gradient2: gradient2Limit, vegas: vegasLimit, aimd: aimdLimit, envoy: envoyLimit, failsafe: failsafeLimit }
-const BATCHES = [8, 32]
+/** What limiters, client throttle and CoDel lack, a batch size, they get at the best static value of earlier searches. */
+const BATCH = 32
 const QUEUES = [0, 1]
 
 /** The committed grid. `Infinity`: none. */
-const STATIC_BATCHES = [4, 8, 16, 32, 64]
-const STATIC_BATCH_QUEUES = [32, 10_000]
-const STATIC_LIMITS = [8, 16, 24, 32, 48, 64, 128]
+const STATIC_BATCHES = [8, 16, 32]
+const STATIC_BATCH_QUEUES = [16, 32, 10_000]
+const STATIC_LIMITS = [16, 24, 32, 48, 128]
 const STATIC_LIMIT_QUEUES = [8, 10_000]
 
 /** All settings of everybody; of each rival the best is reported. */
@@ -36,14 +37,14 @@ export function policiesFor(setting: Setting): Policy[] {
     return [
       ours,
       none,
-      ...Object.entries(LIMITERS).flatMap(([family, limiter]) => BATCHES.flatMap((batch) => QUEUES.map((queue) => rival(family, `${family} (batch ${batch}, queue ${queue})`, () => [limiter({ queue }), fixed({ batch })])))),
-      ...BATCHES.map((batch) => rival('sre client throttle', `sre client throttle (batch ${batch})`, () => [clientThrottle({ windowMs: 30_000 }), fixed({ batch })])),
-      ...BATCHES.map((batch) => rival('codel + lifo', `codel + lifo (batch ${batch})`, () => [codelLifo({ limit: batch }), fixed({ batch })])),
-      ...[{ intervalMs: 300, targetMs: 50 }].map((times) => rival('codel + lifo', 'codel + lifo (300/50 ms)', () => [codelLifo({ limit: 64, ...times })])),
-      ...[0, 500].map((timeoutMs) => rival('triton', `triton (timeout ${timeoutMs} ms)`, () => [triton({ maxBatch: 32, preferred: [8, 16, 32], delayMs: 5, timeoutMs })])),
+      ...Object.entries(LIMITERS).flatMap(([family, limiter]) => QUEUES.map((queue) => rival(family, `${family} (batch ${BATCH}, queue ${queue})`, () => [limiter({ queue }), fixed({ batch: BATCH })]))),
+      rival('sre client throttle', `sre client throttle (batch ${BATCH})`, () => [clientThrottle({ windowMs: 30_000 }), fixed({ batch: BATCH })]),
+      rival('codel + lifo', `codel + lifo (100/5 ms, batch ${BATCH})`, () => [codelLifo({ limit: BATCH }), fixed({ batch: BATCH })]),
+      rival('codel + lifo', 'codel + lifo (300/50 ms)', () => [codelLifo({ limit: 64, intervalMs: 300, targetMs: 50 })]),
+      ...[500].map((timeoutMs) => rival('triton', `triton (timeout ${timeoutMs} ms)`, () => [triton({ maxBatch: 32, preferred: [8, 16, 32], delayMs: 5, timeoutMs })])),
       rival('ray serve', 'ray serve', () => [rayServe()]),
-      ...[400, 800].map((maxLatencyMs) => rival('bentoml cork', `bentoml cork (${maxLatencyMs} ms)`, () => [cork({ maxLatencyMs, maxBatch: 64 })])),
-      ...[200, 350].map((targetMs) => rival('clipper', `clipper (${targetMs} ms)`, () => [clipper({ targetMs, maxBatch: 64 })])),
+      ...[500, 1_000].map((maxLatencyMs) => rival('bentoml cork', `bentoml cork (${maxLatencyMs} ms)`, () => [cork({ maxLatencyMs, maxBatch: 64 })])),
+      ...[400].map((targetMs) => rival('clipper', `clipper (${targetMs} ms)`, () => [clipper({ targetMs, maxBatch: 64 })])),
       ...STATIC_BATCHES.flatMap((batch) => STATIC_BATCH_QUEUES.map((queue): Policy => ({ name: `static batch ${batch}, queue ${queue}`, role: 'static', family: 'static', make: () => [fixed({ batch, queue })] }))),
     ]
   }

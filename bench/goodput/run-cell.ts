@@ -83,7 +83,7 @@ export class CellCache {
   }
 
   async cell(policy: Policy, workload: BenchWorkload, seed: number): Promise<Cell> {
-    const key = `${workload.name} | ${policy.name} | ${seed} | ${hashOf({ setting: workload.setting, phases: workload.phases, client: workload.client ?? null })}`
+    const key = `${workload.name} | ${policy.name} | ${seed} | ${hashOf({ setting: workload.setting, phases: workload.phases, stretch: workload.stretch ?? 1, client: workload.client ?? null })}`
     return (this.#cells[key] ??= await runCell(policy, workload, seed))
   }
 

@@ -11,21 +11,23 @@ export interface BenchWorkload {
   readonly phases: readonly string[]
   readonly client?: Partial<ClientOptions>
   readonly heldOut?: boolean
+  /** Multiplies the durations of its phases. */
+  readonly stretch?: number
   /** The changing mix, over which rivals are compared. */
   readonly mix?: boolean
 }
 
 const STORM: Partial<ClientOptions> = { retries: 5, honourRetryAfter: false, backoffMs: 200 }
-const MIX = ['steady', 'bursts', 'overload', 'slowdown', 'idle', 'capacity'] as const
+const MIX = ['steady', 'bursts', 'overload', 'slowdown', 'capacity'] as const
 
 export const WORKLOADS: readonly BenchWorkload[] = [
-  { name: 'batch: changing mix', setting: batchSetting, phases: MIX, mix: true },
+  { name: 'batch: changing mix', setting: batchSetting, phases: MIX, mix: true, stretch: 0.7 },
   { name: 'llm: changing mix', setting: llmSetting, phases: ['steady', 'lengths', 'overload', 'slowdown', 'bursts'], mix: true },
-  { name: 'batch: diurnal, aborts', setting: batchSetting, phases: ['diurnal', 'aborts'] },
+  { name: 'batch: diurnal, aborts', setting: batchSetting, phases: ['diurnal', 'aborts', 'idle'], stretch: 0.7 },
   { name: 'batch: retry storm', setting: batchSetting, phases: ['overload'], client: STORM },
   { name: 'batch: abusive tenant', setting: batchSetting, phases: ['abusive'], client: { retries: 0 } },
   { name: 'batch: timeouts, crash', setting: batchSetting, phases: ['timeouts', 'crash'] },
-  { name: 'batch: dropout, clocks', setting: batchSetting, phases: ['dropout', 'clocks'] },
+  { name: 'batch: dropout, clocks', setting: batchSetting, phases: ['dropout', 'clocks'], stretch: 0.7 },
   { name: 'cliff: steady, overload', setting: cliffSetting, phases: ['steady', 'overload'] },
   { name: 'hosted: quota cut, 429', setting: hostedSetting, phases: ['quota', 'refusals'] },
   // Held out: never run while a controller was being changed.
@@ -41,7 +43,7 @@ export function makeWorkload(workload: BenchWorkload, seed: number): GeneratedWo
   const phases = workload.phases.flatMap((name) => {
     const make = PHASES[name]
     if (!make) throw new TypeError(`workload ${workload.name}: there is no phase ${name}`)
-    return make(workload.setting)
+    return make({ ...workload.setting, stretch: workload.stretch ?? 1 })
   })
   return generate(phases, seed)
 }
