@@ -2,9 +2,11 @@
  * The native engine against llama.cpp on the same file, threads and batches, interleaved in one process, beside the
  * machine's own limits.
  *
- *   npm run bench -- native --model FILE [--json OUT] [--threads N] [--rounds 3] [--steps 16] [--skip wrapper,long,…]
+ *   npm run bench -- native --model FILE [--json OUT] [--threads N] [--rounds 3] [--steps 16] [--skip wrapper,long,…] [--clock wall|cpu]
  *
- * Each figure is the best of the rounds (the machine may be shared); all samples are in the JSON.
+ * Each figure is the best of the rounds (the machine may be shared); all samples are in the JSON. `--clock cpu` counts
+ * CPU time per thread instead of wall time: for a machine too busy for anything else, best with `--threads 1`, since a
+ * thread that spins at a barrier spends CPU time too.
  */
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -17,7 +19,7 @@ import { loadAddon } from '../../plugins/backends/native/engine-addon.ts'
 import { GREEDY } from '../../plugins/backends/native/engine-contract.ts'
 import { LlamaCpp } from './llama-cpp.ts'
 import { measureWrapper } from './node-llama-cpp.ts'
-import { ours, promptOf, theirs, type Subject } from './workloads.ts'
+import { measureCpuTime, ours, promptOf, theirs, type Subject } from './workloads.ts'
 
 export const doc = 'Native engine against llama.cpp: prefill, decode, mixed load, memory.'
 
@@ -38,7 +40,7 @@ interface Row {
 export async function run(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { model: { type: 'string' }, json: { type: 'string' }, threads: { type: 'string' }, rounds: { type: 'string' }, steps: { type: 'string' }, skip: { type: 'string' }, isa: { type: 'string' } },
+    options: { model: { type: 'string' }, json: { type: 'string' }, threads: { type: 'string' }, rounds: { type: 'string' }, steps: { type: 'string' }, skip: { type: 'string' }, isa: { type: 'string' }, clock: { type: 'string' } },
   })
   const addon = loadAddon()
   if (values.model === undefined) throw new Error('--model FILE is required (tools/gen-gguf.py in the shared data makes some)')
@@ -51,6 +53,8 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const engine = await CpuEngine.open(model, { maxSequences: 64, ...(values.threads === undefined ? {} : { threads: Number(values.threads) }), ...(values.isa === undefined ? {} : { isa: values.isa }) })
   const { threads } = engine
+  if (values.clock === 'cpu') measureCpuTime(threads)
+  else if (values.clock !== undefined && values.clock !== 'wall') throw new Error(`--clock: expected wall or cpu; got ${values.clock}`)
   const vocabulary = engine.info.config.vocabularySize
   const kernels = addon.kernels()[0] as string
   const llama = skip.has('theirs') ? undefined : new LlamaCpp(model, { threads, sequences: 33, contextPerSequence: 640 })
@@ -70,6 +74,8 @@ export async function run(args: readonly string[]): Promise<void> {
     const best = (name: string): number => (unit === 'ms' ? Math.min : Math.max)(...(samples[name] as number[]))
     return { flyball: best('flyball'), ...(llama === undefined ? {} : { llamaCpp: best('llama.cpp (C)') }), samples }
   }
+  // the limits are taken in wall time
+  const share = (value: number, of: string): string => (Number.isFinite(value) && values.clock !== 'cpu' ? `${percent(value)} ${of}` : '')
   /** Before and after each section, so that the limits see the same weather as the engines. */
   const probe = (): void => {
     const [read = 0, int8 = 0] = addon.probes.limits(values.isa ?? kernels, threads, 512, 2_000_000)
@@ -141,7 +147,7 @@ export async function run(args: readonly string[]): Promise<void> {
   process.stdout.write(`limits: ${(limits.readBytesPerSecond / 1e9).toFixed(1)} GB/s read, ${(limits.int8PerSecond / 1e9).toFixed(0)} G 8-bit operations/s\nratios: ${JSON.stringify(ratios, (_, value: unknown) => (typeof value === 'number' ? Math.round(value * 100) / 100 : value))}\n`)
   if (values.json !== undefined) {
     const machine = { cpu: cpus()[0]?.model, threads, kernels: engine.info.name, node: process.version, llamaCpp: llama?.cpuLibrary }
-    writeFileSync(values.json, `${JSON.stringify({ benchmark: 'native', model, machine, rounds, steps, limits, ratios, agreement, rows }, null, 2)}\n`)
+    writeFileSync(values.json, `${JSON.stringify({ benchmark: 'native', model, machine, clock: values.clock ?? 'wall', rounds, steps, limits, ratios, agreement, rows }, null, 2)}\n`)
   }
   llama?.close()
   await engine.close()
@@ -196,4 +202,3 @@ async function longContext(engine: CpuEngine, attentionWindow: number | undefine
 }
 
 const percent = (value: number): string => `${(value * 100).toFixed(0)}%`
-const share = (value: number, of: string): string => (Number.isFinite(value) ? `${percent(value)} ${of}` : '')
