@@ -72,11 +72,27 @@ export function replyOf(chunks: readonly Chunk[], head: { status?: number; rawHe
     protocol: head.protocol ?? CANONICAL,
     stream: head.stream ?? false,
     complete: true,
-    body: {
-      async *[Symbol.asyncIterator]() {
-        yield* chunks
-      },
-    },
+    body: bodyOf(chunks),
     cancel() {},
+  }
+}
+
+/** A body of chunks that are already here, from the first for each reader. An iterator by hand: a generator takes several turns a chunk. */
+export function bodyOf(chunks: readonly Chunk[], each?: (chunk: Chunk) => Chunk): AsyncIterable<Chunk> {
+  return {
+    [Symbol.asyncIterator](): AsyncIterator<Chunk> {
+      let at = 0
+      return {
+        next() {
+          const chunk = chunks[at++]
+          if (chunk === undefined) return Promise.resolve({ done: true, value: undefined })
+          return Promise.resolve({ done: false, value: each ? each(chunk) : chunk })
+        },
+        return() {
+          at = chunks.length
+          return Promise.resolve({ done: true, value: undefined })
+        },
+      }
+    },
   }
 }

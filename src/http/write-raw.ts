@@ -18,10 +18,22 @@ export async function writeRaw(sink: Sink, reply: Reply, headers: () => string[]
   const body = reply.body[Symbol.asyncIterator]()
   if (reply.stream) {
     sink.writeHead(reply.status, headers())
-    sink.flushHeaders()
-    for (let next = await body.next(); !next.done; next = await body.next()) {
-      const { raw } = next.value
-      if (raw !== undefined && raw.length > 0 && !sink.write(raw)) await drained()
+    const first = body.next()
+    // An upstream's head and first event mostly come in one piece: given until the end of this turn of the event loop, they
+    // leave in one write, too.
+    let begun = false
+    setImmediate(() => {
+      if (!begun) sink.flushHeaders()
+    })
+    try {
+      for (let next = await first; !next.done; next = await body.next()) {
+        const { raw } = next.value
+        if (raw === undefined || raw.length === 0) continue
+        begun = true
+        if (!sink.write(raw)) await drained()
+      }
+    } finally {
+      begun = true
     }
     sink.end()
     return

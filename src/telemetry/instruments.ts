@@ -1,5 +1,5 @@
 /** Instruments on the OpenTelemetry API. A library uses the API only: without an SDK all of this is nearly free. */
-import { createNoopMeter, metrics, type Attributes, type Meter, type ObservableResult } from '@opentelemetry/api'
+import { createNoopMeter, metrics, type Attributes, type Counter, type Meter, type Observable, type ObservableResult } from '@opentelemetry/api'
 import { OVERFLOW } from '../core/scope.ts'
 import type { InstrumentSpec, LabelSpec } from './instrument-spec.ts'
 
@@ -26,12 +26,30 @@ export interface InstrumentSet {
 /** Label sets kept per instrument. */
 const MAX_LABEL_SETS = 4096
 
-/** Keeps label values bounded and attribute objects few: the same labels give the same object. */
+/** One combination of labels of one instrument. */
+class LabelSet {
+  readonly attributes: Attributes
+  /** Added since the last collection; see `Tally`. */
+  pending = 0
+  queued = false
+
+  constructor(attributes: Attributes) {
+    this.attributes = attributes
+  }
+}
+
+type Branch = Map<string, Branch | LabelSet>
+
+/**
+ * Keeps label values bounded and attribute objects few: the same labels give the same object. A tree with one level per
+ * label: values are looked up as they are, where one key made of all of them would have to be built and hashed each time.
+ */
 class LabelBook<L extends string> {
   readonly #names: readonly L[]
   readonly #specs: Readonly<Record<string, LabelSpec>>
   readonly #seen = new Map<string, Set<string>>()
-  readonly #cache = new Map<string, Attributes>()
+  readonly #tree: Branch = new Map()
+  #size = 0
 
   constructor(spec: InstrumentSpec<L>) {
     this.#names = Object.keys(spec.labels) as L[]
@@ -39,16 +57,36 @@ class LabelBook<L extends string> {
     for (const name of this.#names) this.#seen.set(name, new Set(this.#specs[name]?.values))
   }
 
+  set(labels: Labels<L>): LabelSet {
+    let at: Branch | LabelSet | undefined = this.#tree
+    for (const name of this.#names) {
+      at = (at as Branch).get(labels[name])
+      if (at === undefined) return this.#make(labels)
+    }
+    // An instrument without labels has one set, under the empty value.
+    return at instanceof LabelSet ? at : ((at.get('') as LabelSet | undefined) ?? this.#make(labels))
+  }
+
   attributes(labels: Labels<L>): Attributes {
-    let key = ''
-    for (const name of this.#names) key += `${labels[name]}\u0000`
-    const known = this.#cache.get(key)
-    if (known) return known
+    return this.set(labels).attributes
+  }
+
+  #make(labels: Labels<L>): LabelSet {
     const attributes: Attributes = {}
     for (const name of this.#names) attributes[name] = this.#bounded(name, String(labels[name] ?? ''))
+    const made = new LabelSet(attributes)
     // Bounded by the product of the labels' own caps; the guard is for callers with unbounded raw values.
-    if (this.#cache.size < MAX_LABEL_SETS) this.#cache.set(key, attributes)
-    return attributes
+    if (this.#size >= MAX_LABEL_SETS) return made
+    this.#size++
+    const values: readonly string[] = this.#names.length === 0 ? [''] : this.#names.map((name) => labels[name])
+    let branch = this.#tree
+    for (const value of values.slice(0, -1)) {
+      let next = branch.get(value) as Branch | undefined
+      if (!next) branch.set(value, (next = new Map()))
+      branch = next
+    }
+    branch.set(values.at(-1) as string, made)
+    return made
   }
 
   #bounded(name: string, value: string): string {
@@ -61,10 +99,48 @@ class LabelBook<L extends string> {
   }
 }
 
+/**
+ * Sums of counters between collections. The SDK sorts and serialises the labels at every `add`: adding up here and handing
+ * over once per collection spares the request path that. The SDK asks observable instruments first, so a callback on any
+ * one of them is early enough; until there is one, counters count straight through.
+ */
+class Tally {
+  /** Capped by the label sets of all counters. */
+  #queue: { counter: Pick<Counter, 'add'>; set: LabelSet }[] = []
+  #active = false
+
+  /** From now on `flush` runs at each collection. */
+  flushWith(observable: Observable): void {
+    if (this.#active) return
+    this.#active = true
+    observable.addCallback(() => this.#flush())
+  }
+
+  add(counter: Pick<Counter, 'add'>, set: LabelSet, value: number): void {
+    if (!this.#active) return counter.add(value, set.attributes)
+    set.pending += value
+    if (set.queued) return
+    set.queued = true
+    this.#queue.push({ counter, set })
+  }
+
+  #flush(): void {
+    const queue = this.#queue
+    this.#queue = []
+    for (const { counter, set } of queue) {
+      const { pending } = set
+      set.pending = 0
+      set.queued = false
+      counter.add(pending, set.attributes)
+    }
+  }
+}
+
 /** Registers instruments once each by name; a second declaration under the same name is a TypeError. */
 export function createInstruments(meter: Meter = metrics.getMeter('flyball')): InstrumentSet {
   const specs: InstrumentSpec[] = []
   const names = new Set<string>()
+  const tally = new Tally()
   function register<L extends string>(spec: InstrumentSpec<L>): { book: LabelBook<L>; options: { description: string; unit: string } } {
     if (names.has(spec.name)) throw new TypeError(`instrument ${spec.name} is declared twice`)
     names.add(spec.name)
@@ -85,7 +161,7 @@ export function createInstruments(meter: Meter = metrics.getMeter('flyball')): I
     counter(spec) {
       const { book, options } = register(spec)
       const counter = spec.kind === 'up_down_counter' ? meter.createUpDownCounter(spec.name, options) : meter.createCounter(spec.name, options)
-      return { add: (value, labels) => counter.add(value, book.attributes(labels)) }
+      return { add: (value, labels) => tally.add(counter, book.set(labels), value) }
     },
     histogram(spec) {
       const { book, options } = register(spec)
@@ -95,6 +171,7 @@ export function createInstruments(meter: Meter = metrics.getMeter('flyball')): I
     gauge(spec) {
       const { book, options } = register(spec)
       const gauge = meter.createObservableGauge(spec.name, options)
+      tally.flushWith(gauge)
       return {
         collect(fn) {
           const ever = new Set<Attributes>()

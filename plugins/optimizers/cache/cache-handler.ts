@@ -1,5 +1,5 @@
 /** The cache on the request path: look up, join, fetch, keep; and what it asks for in the background. */
-import { FlyballError, type Call, type Chunk, type Handler, type Host, type Reply, type SloClass } from '../../../src/index.ts'
+import { bodyOf, FlyballError, type Call, type Chunk, type Handler, type Host, type Reply, type SloClass } from '../../../src/index.ts'
 import { cacheKey, type KeyOptions } from './cache-key.ts'
 import type { CacheOutcome, instruments, knobs, signals } from './declares.ts'
 import { EntryStore, type Entry } from './entry-store.ts'
@@ -78,13 +78,14 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
   /** Keeps a finished answer if it may be kept; what it replaces tells how often answers change. */
   function keep(call: Call, key: string, cacheClass: string, reply: Reply, chunks: readonly Chunk[], bytes: number): 'changed' | 'same' | 'failed' {
     if (!mayKeep(call.operation, reply.status, chunks)) return 'failed'
-    const digest = answerDigest(reply, chunks)
     const old = store.get(key)
     const now = clock.monoMs()
-    const changed = old !== undefined && old.digest !== digest
+    const digest = old && answerDigest(reply, chunks)
+    // Only answers with status 200 are kept.
+    const changed = old !== undefined && (old.digest ??= answerDigest({ status: 200 }, old.chunks)) !== digest
     if (old) learnChange(cacheClass, now - old.fetchedMs, changed)
     if (bytes <= settings.maxEntryBytes) {
-      store.set(key, { cacheClass, tenant: call.tenant, operation: call.operation, model: call.model, protocol: reply.protocol, stream: reply.stream, rawHeaders: keptHeaders(reply.rawHeaders), chunks, bytes, digest, fetchedMs: now, hits: old?.hits ?? 0 })
+      store.set(key, { cacheClass, tenant: call.tenant, operation: call.operation, model: call.model, protocol: reply.protocol, stream: reply.stream, rawHeaders: keptHeaders(reply.rawHeaders), chunks, bytes, ...(digest === undefined ? {} : { digest }), fetchedMs: now, hits: old?.hits ?? 0 })
     } else if (old) store.purge({ key })
     return changed ? 'changed' : 'same'
   }
@@ -201,11 +202,7 @@ function replay(entry: Entry, ageMs: number): Reply {
     protocol: entry.protocol,
     stream: entry.stream,
     complete: true,
-    body: {
-      async *[Symbol.asyncIterator]() {
-        for (const chunk of entry.chunks) yield ownChunk(chunk)
-      },
-    },
+    body: bodyOf(entry.chunks, ownChunk),
     cancel() {},
   }
 }

@@ -12,7 +12,8 @@ export interface Entry {
   readonly rawHeaders: readonly string[]
   readonly chunks: readonly Chunk[]
   readonly bytes: number
-  readonly digest: string
+  /** What the answer says; worked out when there is another to compare it with, which most answers never see. */
+  digest?: string
   /** When upstream last said this. */
   readonly fetchedMs: number
   hits: number

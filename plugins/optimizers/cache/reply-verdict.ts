@@ -1,5 +1,5 @@
 /** Which answers may be kept, what they weigh, and how to tell whether one has changed. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Chunk, Delta, Reply } from '../../../src/index.ts'
 import { canonicalJson } from './canonical-json.ts'
 
@@ -80,11 +80,10 @@ const USAGE = /"usage"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*\}/g
 
 /** What an answer says, without what differs between two equal ones: exact first, normalised where it can be. */
 export function answerDigest(reply: Pick<Reply, 'status'>, chunks: readonly Chunk[]): string {
-  const hash = createHash('sha256').update(String(reply.status))
   let text = ''
   for (const chunk of chunks) {
     if (chunk.raw) text += Buffer.from(chunk.raw).toString('latin1')
     else for (const delta of chunk.deltas ?? []) if (delta.type !== 'start' && delta.type !== 'usage') text += canonicalJson(delta) ?? ''
   }
-  return hash.update(text.replace(VOLATILE, '').replace(USAGE, '')).digest('base64url')
+  return hash('sha256', `${reply.status}${text.replace(VOLATILE, '').replace(USAGE, '')}`, 'base64url')
 }

@@ -41,7 +41,8 @@ export class ProviderLedger {
   sent(call: Call): void {
     const now = this.#clock.monoMs()
     const need = needs(call)
-    this.#open.set(call, Object.fromEntries(BUDGETS.map((name) => [name, this.#budgets[name].charge(need[name], now)])) as { [K in Budget]: Charge })
+    const { requests, tokens, inputTokens, outputTokens } = this.#budgets
+    this.#open.set(call, { requests: requests.charge(need.requests, now), tokens: tokens.charge(need.tokens, now), inputTokens: inputTokens.charge(need.inputTokens, now), outputTokens: outputTokens.charge(need.outputTokens, now) })
   }
 
   /** The provider's own word. `retry-after` holds for every caller, not only the one who was told. */

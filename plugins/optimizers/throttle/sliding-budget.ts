@@ -19,7 +19,8 @@ export class SlidingBudget {
   /** One more than a minute: a slot counts until its last charge is a minute old. */
   readonly #slots = new Float64Array(SLOTS + 1)
   #slot: number | undefined
-  #used = 0
+  #sum = 0
+  #counted = true
   /** What the provider says is gone and we do not know of. */
   #unseen = 0
   #unseenUntilMs = 0
@@ -54,6 +55,8 @@ export class SlidingBudget {
   }
 
   available(nowMs: number): number {
+    // The usual case costs nothing: no limit is configured, and none was named by the provider.
+    if (this.#limit === Number.POSITIVE_INFINITY) return this.#limit
     this.#roll(nowMs)
     return Math.max(0, this.#limit - this.#used - (nowMs < this.#unseenUntilMs ? this.#unseen : 0))
   }
@@ -109,14 +112,17 @@ export class SlidingBudget {
   #add(slot: number, amount: number): void {
     const index = slot % this.#slots.length
     this.#slots[index] = Math.max(0, (this.#slots[index] as number) + amount)
-    this.#recount()
+    this.#counted = false
   }
 
-  /** Summed afresh: adding and taking away fractions for days would drift. */
-  #recount(): void {
+  /** Summed afresh, when somebody asks: adding and taking away fractions for days would drift. */
+  get #used(): number {
+    if (this.#counted) return this.#sum
     let sum = 0
     for (const amount of this.#slots) sum += amount
-    this.#used = sum
+    this.#sum = sum
+    this.#counted = true
+    return sum
   }
 
   #roll(nowMs: number): void {
@@ -126,6 +132,6 @@ export class SlidingBudget {
     const from = Math.max(this.#slot + 1, slot - SLOTS)
     for (let fresh = from; fresh <= slot; fresh++) this.#slots[fresh % this.#slots.length] = 0
     this.#slot = slot
-    this.#recount()
+    this.#counted = false
   }
 }
