@@ -18,6 +18,8 @@ const governor = createGovernor({
   backends: [openai({ name: 'mock', baseUrl: `${upstream}/v1`, models: ['mock'] })],
   // Hits are asked for with temperature 0; everything else passes the cache as a miss would.
   plugins: [cache(), throttle(), priority(), batching()],
+  // A closed loop on a busy machine would rightly be shed at the default of 500 ms: then refusals would be measured.
+  classes: [{ name: 'interactive', priority: 0, startMs: 60_000, quantile: 0.95 }],
   knobs: { 'throttle.limit': 512 },
 })
 await governor.start()
