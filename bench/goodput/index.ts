@@ -66,7 +66,7 @@ export async function run(args: readonly string[]): Promise<void> {
     await cache.save()
   }
   out('\nfreshness (budget 2% of hits)')
-  const stale: StaleReport = await staleness(TUNING_SEEDS.slice(0, Math.min(seedCount, 5)), out)
+  const stale: StaleReport = await staleness(TUNING_SEEDS.slice(0, Math.min(seedCount, 4)), out)
   const holds: PeakHold[] = []
   for (const setting of [batchSetting, llmSetting]) holds.push(await peakHold(setting, TUNING_SEEDS.slice(0, 3)))
   for (const hold of holds) out(`\n${hold.setting}: goodput/s by offered load ${Object.entries(hold.goodputPerS).map(([load, perS]) => `${load}x ${perS.toFixed(1)}`).join(', ')}; at 3x ${hold.peakHold3x.toFixed(3)} of the peak; at 2x ${(hold.startedInTimeAt2x * 100).toFixed(1)}% of started interactive calls in time, batch class ${(hold.batchGoodputAt2x * 100).toFixed(1)}%`)

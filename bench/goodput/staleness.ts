@@ -16,8 +16,8 @@ const plant = readPlant({ kind: 'changing-answers', hazardsPerS: CLASSES, servic
 
 function phases(shift: boolean): WorkloadPhase[] {
   const mix = Object.keys(CLASSES).map((changeClass) => ({ share: 1, work: 1, keys: { count: 60, zipf: 1, changeClass } }))
-  const steady: WorkloadPhase = { name: 'learning and steady', durationS: 900, perS: 30, mix }
-  return shift ? [steady, { name: 'changes 5x as often', durationS: 300, perS: 30, mix, faults: Object.keys(CLASSES).map((changeClass) => ({ kind: 'hazard', atMs: 0, changeClass, factor: 5 }) as const) }] : [steady]
+  const steady: WorkloadPhase = { name: 'learning and steady', durationS: 600, perS: 25, mix }
+  return shift ? [steady, { name: 'changes 5x as often', durationS: 200, perS: 25, mix, faults: Object.keys(CLASSES).map((changeClass) => ({ kind: 'hazard', atMs: 0, changeClass, factor: 5 }) as const) }] : [steady]
 }
 
 export interface StaleRow {

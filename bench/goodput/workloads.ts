@@ -23,13 +23,13 @@ const MIX = ['steady', 'bursts', 'overload', 'slowdown', 'capacity'] as const
 export const WORKLOADS: readonly BenchWorkload[] = [
   { name: 'batch: changing mix', setting: batchSetting, phases: MIX, mix: true, stretch: 0.7 },
   { name: 'llm: changing mix', setting: llmSetting, phases: ['steady', 'lengths', 'overload', 'slowdown', 'bursts'], mix: true },
-  { name: 'batch: diurnal, aborts', setting: batchSetting, phases: ['diurnal', 'aborts', 'idle'], stretch: 0.7 },
   { name: 'batch: retry storm', setting: batchSetting, phases: ['overload'], client: STORM },
   { name: 'batch: abusive tenant', setting: batchSetting, phases: ['abusive'], client: { retries: 0 } },
   { name: 'batch: timeouts, crash', setting: batchSetting, phases: ['timeouts', 'crash'] },
   { name: 'batch: dropout, clocks', setting: batchSetting, phases: ['dropout', 'clocks'], stretch: 0.7 },
   { name: 'cliff: steady, overload', setting: cliffSetting, phases: ['steady', 'overload'] },
   { name: 'hosted: quota cut, 429', setting: hostedSetting, phases: ['quota', 'refusals'] },
+  { name: 'batch: diurnal, aborts', setting: batchSetting, phases: ['diurnal', 'aborts', 'idle'], stretch: 0.7 },
   // Held out: never run while a controller was being changed.
   { name: 'held out: batch mix', setting: heldOutBatch, phases: ['bursts', 'overload', 'slowdown', 'diurnal'], heldOut: true },
   { name: 'held out: llm mix', setting: heldOutLlm, phases: ['lengths', 'overload', 'capacity'], heldOut: true },
