@@ -3,6 +3,8 @@ import { createServer, type Server } from 'node:http'
 import type { Command } from 'commander'
 import express from 'express'
 import type { Config } from '../../config/schema.ts'
+import { keepDecisions, type DecisionFile } from '../../control/decision-file.ts'
+import { loadStates, saveStates } from '../../control/state-file.ts'
 import { systemClock } from '../../core/clock.ts'
 import type { Logger } from '../../core/plugin.ts'
 import type { Governor } from '../../flyball.ts'
@@ -26,6 +28,8 @@ export function configure(command: Command): void {
     .requiredOption('-c, --config <file>', 'YAML, JSON or TypeScript')
     .option('-p, --port <number>', 'instead of the configured one', portOf)
     .option('--host <address>', 'instead of the configured one')
+    .option('--decisions <file>', 'append every decision of the loops, as JSONL: for `flyball explain`')
+    .option('--state <file>', 'controller states: read at start, written at the end')
     .action(serve)
 }
 
@@ -34,13 +38,26 @@ function portOf(text: string): number {
   return Number(text)
 }
 
-async function serve(flags: { config: string; port?: number; host?: string }): Promise<void> {
+interface Flags {
+  config: string
+  port?: number
+  host?: string
+  decisions?: string
+  state?: string
+}
+
+async function serve(flags: Flags): Promise<void> {
   const config = await readConfig(flags.config)
   const log = cliLog(config.log)
   // Before the governor: a meter that is asked for earlier counts nothing.
   const { enabled: wanted, ...telemetryOptions } = config.telemetry
   const telemetry = wanted ? await startTelemetry(definedOnly(telemetryOptions)) : undefined
-  let current = generationOf(await governorFor(config, flags.config, log), config)
+  const saved = flags.state === undefined ? undefined : await loadStates(flags.state)
+  if (saved?.ignored !== undefined) log.warn({ file: flags.state, why: saved.ignored }, 'the saved controller states are not used')
+  const keep = (governor: Governor): DecisionFile | undefined =>
+    flags.decisions === undefined ? undefined : keepDecisions(governor.decisions, flags.decisions, { onError: (error) => log.error({ err: error }, 'decisions can no longer be written') })
+  let current = generationOf(await governorFor(config, flags.config, log, saved ? { savedStates: saved.states } : {}), config)
+  let kept = keep(current.governor)
   const servers = appsFor(config, () => current)
   const host = flags.host ?? config.listen.host
   const port = await listenOn(servers.main, flags.port ?? config.listen.port, host)
@@ -49,7 +66,11 @@ async function serve(flags: { config: string; port?: number; host?: string }): P
   log.info({ url: `http://${shown}:${port}${config.gateway.path}`, metrics: '/metrics', admin: adminPlace(config) }, 'flyball listens')
 
   handleSignals({
-    stop: () => shutDown(current.governor, servers, telemetry, config.drainMs, log),
+    async stop() {
+      if (flags.state !== undefined) await saveStates(flags.state, current.governor.loop.states()).catch((error: unknown) => log.error({ err: error }, 'controller states could not be saved'))
+      await shutDown(current.governor, servers, telemetry, config.drainMs, log)
+      kept?.close()
+    },
     async reload() {
       const fresh = await readConfig(flags.config, systemClock.id())
       if (JSON.stringify([fresh.listen, fresh.admin, fresh.gateway.path, fresh.telemetry]) !== JSON.stringify([config.listen, config.admin, config.gateway.path, config.telemetry])) {
@@ -60,6 +81,8 @@ async function serve(flags: { config: string; port?: number; host?: string }): P
       await next.governor.start()
       // From here on new requests go to the new one; the old one finishes what it has.
       current = next
+      kept?.close()
+      kept = keep(next.governor)
       log.info({ config: flags.config }, 'the configuration was reloaded')
       await old.governor.drain()
       await old.governor.close()
