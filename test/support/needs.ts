@@ -37,6 +37,14 @@ export const needs = {
     probe: nativeAddon,
     howToGet: 'run `npm run build` on a machine with a C++ compiler',
   },
+  build: {
+    probe: () => existing(join(repositoryRoot, 'dist', 'src', 'cli', 'bin.js')),
+    howToGet: 'run `npm run build`',
+  },
+  'old-node': {
+    probe: oldNode,
+    howToGet: 'install a Node older than 22.19 beside the one in use, or set FLYBALL_OLD_NODE',
+  },
 } as const satisfies Record<string, Need>
 
 export type NeedName = keyof typeof needs
@@ -92,6 +100,19 @@ function nativeAddon(): string | undefined {
     if (!existsSync(absolute)) continue
     const addon = readdirSync(absolute).find((file) => file.endsWith('.node'))
     if (addon !== undefined) return join(absolute, addon)
+  }
+  return undefined
+}
+
+const existing = (path: string): string | undefined => (existsSync(path) ? path : undefined)
+
+/** A Node that flyball refuses: every `node` of the path is asked for its version. */
+function oldNode(): string | undefined {
+  const candidates = [process.env['FLYBALL_OLD_NODE'], ...(process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, 'node'))]
+  for (const candidate of new Set(candidates)) {
+    if (candidate === undefined || onPath(candidate) === undefined) continue
+    const [major = Number.NaN, minor = 0] = spawnSync(candidate, ['--version'], { encoding: 'utf8' }).stdout.slice(1).split('.').map(Number)
+    if (major < 22 || (major === 22 && minor < 19)) return candidate
   }
   return undefined
 }
