@@ -12,7 +12,7 @@ export const declaredPanelTitle = (spec: Pick<InstrumentSpec, 'name'>): string =
 export function declaredPanel(q: PromQl, spec: InstrumentSpec): Panel {
   const by = Object.keys(spec.labels).slice(0, SHOWN_LABELS)
   const legend = by.length > 0 ? by.map((name) => `{{${name}}}`).join(' ') : 'all'
-  const common = { title: declaredPanelTitle(spec), noValue: 'Nothing measured' }
+  const common = { title: declaredPanelTitle(spec), noValue: 'Nothing measured', width: 8, height: 7 }
   if (spec.kind === 'counter') {
     return timeseries({ ...common, description: `${spec.doc} Per second.`, unit: rateUnit(spec.unit), min: 0, queries: [{ expr: sum(q.rate(spec as InstrumentSpec<string, 'counter'>), by), legend }] })
   }

@@ -18,18 +18,21 @@ export interface GenerateOptions extends RuleOptions {
   readonly naming: Naming
 }
 
+/** What plugins measure at a backend's lane is theirs, not the backend's own. */
+const OF_THE_LANE = /^flyball\.(batching|cache|priority|throttle|warmups|http)/
+
 /** Instruments that are on no panel and in no rule, and why. */
 export const EXEMPT: Readonly<Record<string, string>> = {}
 
 export function generateBoards(declared: Declared, naming: Naming): Board[] {
   const q = new PromQl(naming, 'panel')
-  const curated = [overview(q), controlLoop(q, declared), uplift(q), backends(q, []), lane(q, []), selfHealth(q)]
+  const curated = [overview(q), controlLoop(q, declared), uplift(q), backends(q, []), lane(q, declared, []), selfHealth(q)]
   const left = notOn(curated, declared, naming)
   // A backend tells of itself under its own name; the rest are plugins'.
-  const ofBackends = left.filter((spec) => 'backend' in spec.labels && !/batch|cache|queue|priority|throttle|admission|shed/.test(spec.name))
+  const ofBackends = left.filter((spec) => 'backend' in spec.labels && !OF_THE_LANE.test(spec.name))
   const ofPlugins = left.filter((spec) => !ofBackends.includes(spec))
   const panels = (specs: readonly InstrumentSpec[]) => specs.map((spec) => declaredPanel(q, spec))
-  return curated.map((board) => (board.name === 'backends' ? backends(q, panels(ofBackends)) : board.name === 'lane' ? lane(q, panels(ofPlugins)) : board))
+  return curated.map((board) => (board.name === 'backends' ? backends(q, panels(ofBackends)) : board.name === 'lane' ? lane(q, declared, panels(ofPlugins)) : board))
 }
 
 /** Declared instruments that no panel names. */

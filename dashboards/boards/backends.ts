@@ -59,7 +59,7 @@ export function backends(q: PromQl, more: readonly Panel[]): Board {
         panels: [
           timeseries({ title: 'Attempts by purpose', unit: 'reqps', stacked: true, min: 0, description: 'serve: for a caller. retry and hedge: again. refresh, shadow and warm: nobody waits. join: shares another’s attempt.', queries: [{ expr: sum(q.rate(CORE.attempts), ['backend', 'purpose']), legend: '{{backend}} {{purpose}}' }] }),
           timeseries({ title: 'Attempts that did not end well', unit: 'reqps', stacked: true, min: 0, noValue: 'None', description: 'By how they ended and why. Shed ones never reached the backend.', queries: [{ expr: sum(q.rate(CORE.attempts, { outcome: { not: 'ok' } }), ['backend', 'outcome', 'reason']), legend: '{{backend}} {{outcome}} {{reason}}' }] }),
-          timeseries({ title: 'Time at the backend', unit: 's', min: 0, description: 'Dispatch to settlement of attempts that reached it.', queries: [0.5, 0.95, 0.99].map((p) => ({ expr: latency(p), legend: `p${p * 100} {{backend}}` })) }),
+          timeseries({ title: 'Time at the backend', unit: 's', min: 0, description: 'Dispatch to settlement of attempts that reached it.', queries: [0.5, 0.95].map((p) => ({ expr: latency(p), legend: `p${p * 100} {{backend}}` })) }),
           timeseries({ title: 'Upstream turned away', unit: 'percentunit', min: 0, max: 1, description: 'Share of attempts answered with 429, 503 or a time-out, as the throttle sees it.', queries: [{ expr: max(q.live(CORE.signalValue, { signal: 'lane.rejects', scope: { re: 'backend=($backend)' } }), ['scope']), legend: '{{scope}}' }] }),
         ],
       },

@@ -1,10 +1,13 @@
 /** Why is it slow? Admission, the queue, batches, the cache. */
 import { CORE_INSTRUMENTS as CORE } from '../../src/telemetry/catalogue.ts'
+import { instruments as CACHE, knobs as CACHE_KNOBS } from '../../plugins/optimizers/cache/declares.ts'
 import type { Board } from '../board.ts'
+import type { Declared } from '../declared.ts'
+import { knobPanel } from '../knob-panel.ts'
 import { heatmap, timeseries, type Panel } from '../panels.ts'
-import { sum, type Expr, type PromQl } from '../promql.ts'
+import { ratio, shareOf, sum, type Expr, type PromQl } from '../promql.ts'
 
-export function lane(q: PromQl, more: readonly Panel[]): Board {
+export function lane(q: PromQl, declared: Declared, more: readonly Panel[]): Board {
   const wait = (p: number): Expr<'class'> => q.quantile(p, CORE.queueWait, ['class'])
   return {
     name: 'lane',
@@ -34,7 +37,23 @@ export function lane(q: PromQl, more: readonly Panel[]): Board {
           timeseries({ title: 'Mean batch size', unit: 'none', min: 0, description: 'Calls per dispatched batch. 1: nothing is gained by batching, or the backend batches by itself.', queries: [{ expr: q.mean(CORE.batchSize, ['backend']), legend: '{{backend}}' }] }),
         ],
       },
+      // Only where there is a cache: a configuration without one has no use for empty panels.
+      { title: 'What need not be asked again?', panels: declared.instruments.some(({ name }) => name === CACHE.requests.name) ? cachePanels(q) : [] },
       { title: 'What plugins tell of themselves', panels: more },
     ],
   }
+}
+
+function cachePanels(q: PromQl): Panel[] {
+  const by = ['class'] as const
+  const cacheable = sum(q.rate(CACHE.requests, { outcome: { not: 'bypass' } }), by)
+  const compared = sum(q.rate(CACHE.refreshes, { purpose: 'shadow', result: { re: 'changed|same' } }), by)
+  return [
+    timeseries({ title: 'Cache: hits', unit: 'percentunit', min: 0, max: 1, description: 'Share of cacheable calls that did not have to go to a backend: answered from the cache (stale ones included) or by a call already under way.', queries: [{ expr: shareOf(sum(q.rate(CACHE.requests, { outcome: { re: 'hit|stale|join' } }), by), cacheable), legend: '{{class}}' }] }),
+    timeseries({ title: 'Cache: out of date', unit: 'percentunit', min: 0, noValue: 'Nothing compared yet', description: 'Of a sample of hits that were fetched again behind the scenes, the share whose answer had changed. The TTL loop keeps it under `cache.stale_budget`.', queries: [{ expr: shareOf(sum(q.rate(CACHE.refreshes, { purpose: 'shadow', result: 'changed' }), by), compared), legend: '{{class}}' }] }),
+    timeseries({ title: 'Cache: what it did', unit: 'reqps', stacked: true, min: 0, description: 'Calls per second, by what the cache did with them. join: shared the answer of a call under way. bypass: not cacheable.', queries: [{ expr: sum(q.rate(CACHE.requests), ['outcome']), legend: '{{outcome}}' }] }),
+    { ...knobPanel(q, CACHE_KNOBS.ttlS), title: 'Cache: TTL' },
+    timeseries({ title: 'Cache: size', unit: 'bytes', min: 0, description: 'Estimated memory of its entries, over the chosen instances.', queries: [{ expr: sum(q.value(CACHE.bytes)), legend: 'memory' }] }),
+    timeseries({ title: 'Cache: bytes per entry', unit: 'bytes', min: 0, noValue: 'Empty', description: 'Mean size of an entry.', queries: [{ expr: ratio(sum(q.value(CACHE.bytes)), sum(q.value(CACHE.entries))), legend: 'bytes' }] }),
+  ]
 }

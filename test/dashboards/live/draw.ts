@@ -90,7 +90,7 @@ function drawLines(panel: PanelJson, found: readonly Found[], box: Box, unit: st
   const parts = [low, scaled ? Math.expm1((bend(low) + bend(high)) / 2) : (low + high) / 2, high].map((value) => `<line x1="${plot.x}" x2="${plot.x + plot.w}" y1="${atY(value).toFixed(1)}" y2="${atY(value).toFixed(1)}" stroke="#eceff2"/>${text(plot.x - 4, atY(value) + 4, shown(value, unit), 10, FAINT, 'text-anchor="end"')}`)
   found.forEach(({ target, series }, i) => {
     const { dash, step } = styleOf(panel, target.refId)
-    const path = series.values.map(([time, value], at) => `${at === 0 || time - (series.values[at - 1]?.[0] ?? 0) > 2.5 ? 'M' : step ? `H${atX(time).toFixed(1)}L` : 'L'}${atX(time).toFixed(1)} ${atY(value).toFixed(1)}`).join('')
+    const path = series.values.map(([time, value], at) => `${at === 0 || time - (series.values[at - 1]?.[0] ?? 0) > 4.5 ? 'M' : step ? `H${atX(time).toFixed(1)}L` : 'L'}${atX(time).toFixed(1)} ${atY(value).toFixed(1)}`).join('')
     parts.push(`<path d="${path}" fill="none" stroke="${COLORS[i % COLORS.length]}" stroke-width="1.5"${dash ? ` stroke-dasharray="${dash}"` : ''}/>`)
   })
   let x = box.x

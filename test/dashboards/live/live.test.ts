@@ -27,6 +27,7 @@ const everything: Choice = { job: 'All', instance: 'All', backend: 'All', model:
 
 /** Panels that may show nothing here, and why. */
 const MAY_BE_EMPTY: Readonly<Record<string, string>> = {
+  'Cache: out of date': 'only once a sample of hits has been fetched again in this window',
   'Stale signals': 'none is stale before the sensor is broken',
   'Moves taken back': 'only after a move that did harm: looked for at the end',
 }

@@ -37,7 +37,7 @@ try {
     const endS = Date.now() / 1_000
     for (const target of panelsOf(board).flatMap(({ targets = [] }) => targets)) {
       const expr = fillIn(target.expr, { choice, rateInterval: '5s', range: `${RANGE_S}s` })
-      results.set(target, target.instant ? await prometheus.query(expr) : await prometheus.range(expr, endS - RANGE_S, endS, 1))
+      results.set(target, target.instant ? await prometheus.query(expr) : await prometheus.range(expr, endS - RANGE_S, endS, 2))
     }
     writeFileSync(join(folder, `${name}.svg`), drawBoard(board, results))
   }
