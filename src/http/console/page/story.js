@@ -94,7 +94,7 @@ function predictedText(story) {
 }
 
 function table(heads, rows) {
-  return make('div', { class: 'scroll' },
+  return make('div', { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': `Table: ${heads[0]}` },
     make('table', {},
       make('thead', {}, make('tr', {}, ...heads.map((head, i) => make('th', { scope: 'col', class: i === 0 ? '' : 'num', text: head })))),
       make('tbody', {}, ...rows.map((row) => make('tr', {}, ...row.map((cell, i) => make(i === 0 ? 'th' : 'td', { ...(i === 0 ? { scope: 'row' } : {}), class: i === 0 ? '' : 'num', text: cell })))))))
