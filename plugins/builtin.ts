@@ -18,7 +18,7 @@ import { outside } from './signals/outside/index.ts'
 export { anthropic, batching, cache, genai, native, openai, outside, priority, throttle, usage, warmup }
 
 /** For the command line: what it does with one model file. Loaded on demand. */
-export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')) })
+export const nativeTools = async () => ({ ...(await import('./backends/native/generate.ts')), ...(await import('./backends/native/perplexity.ts')), ...(await import('./backends/native/quantize.ts')) })
 /** Others' algorithms, for `simulate` and the benchmarks. Loaded on demand. */
 export const rivalPolicies = () => import('./rivals/index.ts')
 /** Its build, relative to the package's folder. */

@@ -2,7 +2,7 @@
  * The native engine against llama.cpp on the same file, threads and batches, interleaved in one process, beside the
  * machine's own limits.
  *
- *   npm run bench -- native --model FILE [--json OUT] [--threads N] [--rounds 3] [--steps 16] [--skip wrapper,long,…] [--clock wall|cpu]
+ *   npm run bench -- native --model FILE [--json OUT] [--threads N] [--rounds 3] [--steps 16] [--skip wrapper,long,…] [--clock wall|cpu] [--batches 1,8,32]
  *
  * Each figure is the best of the rounds (the machine may be shared); all samples are in the JSON. `--clock cpu` counts
  * CPU time per thread instead of wall time: for a machine too busy for anything else, best with `--threads 1`, since a
@@ -40,7 +40,7 @@ interface Row {
 export async function run(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { model: { type: 'string' }, json: { type: 'string' }, threads: { type: 'string' }, rounds: { type: 'string' }, steps: { type: 'string' }, skip: { type: 'string' }, isa: { type: 'string' }, clock: { type: 'string' } },
+    options: { model: { type: 'string' }, json: { type: 'string' }, threads: { type: 'string' }, rounds: { type: 'string' }, steps: { type: 'string' }, skip: { type: 'string' }, isa: { type: 'string' }, clock: { type: 'string' }, batches: { type: 'string' } },
   })
   const addon = loadAddon()
   if (values.model === undefined) throw new Error('--model FILE is required (tools/gen-gguf.py in the shared data makes some)')
@@ -50,6 +50,8 @@ export async function run(args: readonly string[]): Promise<void> {
   const rounds = Number(values.rounds ?? 3)
   const steps = Number(values.steps ?? 16)
   const model = values.model
+  const batches = values.batches === undefined ? BATCHES : values.batches.split(',').map(Number)
+  if (batches.some((batch) => !Number.isInteger(batch) || batch < 1 || batch > 32)) throw new Error('--batches: expected numbers from 1 to 32')
 
   const engine = await CpuEngine.open(model, { maxSequences: 64, ...(values.threads === undefined ? {} : { threads: Number(values.threads) }), ...(values.isa === undefined ? {} : { isa: values.isa }) })
   const { threads } = engine
@@ -95,7 +97,7 @@ export async function run(args: readonly string[]): Promise<void> {
   probe()
   show({ what: 'prefill, 512 tokens', unit: 'tokens/s', ...prefill, ...(wrapper === undefined ? {} : { nodeLlamaCpp: wrapper.prefill }), note: share((prefill.flyball * weights.values * 2) / limits.int8PerSecond, 'of the 8-bit limit') })
   const decode: Record<number, Awaited<ReturnType<typeof compare>>> = {}
-  for (const batch of skip.has('decode') ? [] : BATCHES) {
+  for (const batch of skip.has('decode') ? [] : batches) {
     const figure = (decode[batch] = await compare('tokens/s', (subject) => subject.decode(batch, steps)))
     probe()
     const stepsPerSecond = figure.flyball / batch

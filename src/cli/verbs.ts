@@ -23,6 +23,7 @@ export const VERBS: readonly Verb[] = [
   { name: 'fit', summary: 'learn a plant’s parameters from spans of a real backend', load: () => import('./verbs/fit.ts') },
   { name: 'explain', summary: 'tell what the loops did and why, from a decision log', load: () => import('./verbs/explain.ts') },
   { name: 'perplexity', summary: 'say how well a GGUF model predicts a text', load: () => import('./verbs/perplexity.ts') },
+  { name: 'quantize', summary: 'make a GGUF model smaller: 8 or 4 bits a weight', load: () => import('./verbs/quantize.ts') },
   { name: 'build-native', summary: 'build the C++ engine: needs a C++17 compiler', load: () => import('./verbs/build-native.ts') },
   { name: 'dashboards', summary: 'write the Grafana dashboards and Prometheus rules into a folder', load: () => import('./verbs/dashboards.ts') },
 ]

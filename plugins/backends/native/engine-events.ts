@@ -9,6 +9,8 @@ interface Generating {
   readonly queue: StepQueue
   readonly stopStrings: readonly string[]
   readonly logprobs: boolean
+  /** For stop strings that only the decoded text can hold: the one that this token completes. Whoever gets one cancels. */
+  readonly watch?: ((token: number) => string | undefined) | undefined
   /** Called once when the engine is done with it. */
   readonly release: () => void
 }
@@ -90,7 +92,13 @@ export class EngineEvents {
         step.prefillMs = next() / 1000
       } else if (event === EVENT.token) {
         const step = stepOf(id)
-        step.tokens.push(next())
+        const token = next()
+        step.tokens.push(token)
+        const stop = this.#generating.get(id)?.watch?.(token)
+        if (stop !== undefined) {
+          step.finish = 'stop'
+          step.stopString = stop
+        }
         const logprob = toFloat(next())
         const top: { token: number; logprob: number }[] = []
         for (let left = next(); left > 0; left--) top.push({ token: next(), logprob: toFloat(next()) })
@@ -121,6 +129,7 @@ export class EngineEvents {
       computing?.promise.reject(error)
     } else if (why !== FINISH.done) {
       const step = stepOf(id)
+      if (step.finish !== undefined) return
       step.finish = why === FINISH.stop ? 'stop' : 'length'
       const stop = stopIndex < 0 ? undefined : this.#generating.get(id)?.stopStrings.filter((text) => text !== '')[stopIndex]
       if (stop !== undefined) step.stopString = stop

@@ -12,6 +12,7 @@ import { readGguf, type Gguf } from './gguf.ts'
 import { countParameters, readModel } from './gguf-model.ts'
 import { forFile, ModelError } from './model-error.ts'
 import { StepQueue } from './step-queue.ts'
+import { StopStrings } from './stop-strings.ts'
 import { Tokenizer } from './tokenizer/tokenizer.ts'
 
 const KV_TYPE = { f32: 0, bf16: 1, half: 2 } as const
@@ -74,6 +75,7 @@ export class CpuEngine implements NativeEngine {
   readonly weightBytes: number
   readonly #core: AddonCore
   readonly #events: EngineEvents
+  readonly #tokenizer: Tokenizer
   readonly #maxWaiting: number
   readonly #window: number
   #maxSequences: number
@@ -127,10 +129,11 @@ export class CpuEngine implements NativeEngine {
       await core.close()
       throw options.signal.reason as Error
     }
-    return new CpuEngine(core, events, { name: '', config, contextLength: 0, parameters: countParameters(gguf) }, options)
+    return new CpuEngine(core, events, { name: '', config, contextLength: 0, parameters: countParameters(gguf) }, tokenizer, options)
   }
 
-  private constructor(core: AddonCore, events: EngineEvents, info: EngineInfo, options: CpuEngineOptions) {
+  private constructor(core: AddonCore, events: EngineEvents, info: EngineInfo, tokenizer: Tokenizer, options: CpuEngineOptions) {
+    this.#tokenizer = tokenizer
     const { kernels, threads, contextLength, weightBytes } = core.describe()
     this.info = { ...info, name: `cpu (${kernels}, ${threads} ${threads === 1 ? 'thread' : 'threads'})`, contextLength }
     this.threads = threads
@@ -159,7 +162,7 @@ export class CpuEngine implements NativeEngine {
     const release = this.#onAbort(id, signal, (error) => queue.fail(error))
     const { stopStrings, logprobs } = request
     const core = this.#core
-    this.#events.generate(id, { queue, stopStrings, logprobs: logprobs !== undefined, release })
+    this.#events.generate(id, { queue, stopStrings, logprobs: logprobs !== undefined, release, watch: this.#watch(id, stopStrings) })
     core.submit({
       ...plain(id, REQUEST_KIND.generate, request.promptTokens, request.sampling),
       maxTokens: Math.min(request.maxTokens, this.info.contextLength),
@@ -251,6 +254,18 @@ export class CpuEngine implements NativeEngine {
     this.#events.values(id, { promise, release })
     this.#core.submit({ ...plain(id, kind, tokens, GREEDY), ...this.#attention(attention) })
     return promise.promise
+  }
+
+  /** The engine compares bytes; a replacement character stands for bytes that it does not equal, so text is compared here. */
+  #watch(id: number, stopStrings: readonly string[]): ((token: number) => string | undefined) | undefined {
+    if (!stopStrings.some((stop) => stop.includes('\ufffd'))) return undefined
+    const decoder = this.#tokenizer.streamDecoder()
+    const stops = new StopStrings(stopStrings)
+    return (token) => {
+      const { stop } = stops.push(decoder.push(token))
+      if (stop !== undefined) this.#core.cancel(id)
+      return stop
+    }
   }
 
   /** 0 is full attention; the narrower of the request's window and the model's own counts. */

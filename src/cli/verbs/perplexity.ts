@@ -24,8 +24,8 @@ export function configure(command: Command): void {
 }
 
 async function perplexity({ model, text: file, window, sinks, json }: Flags): Promise<void> {
-  const { runPerplexity } = await nativeTools()
+  const { measurePerplexity } = await nativeTools()
   const text = file === undefined ? await standardInput() : await readFile(file)
-  const result = runPerplexity({ model, text, ...(window === undefined ? {} : { window }), ...(sinks === undefined ? {} : { sinks }) })
+  const result = await measurePerplexity({ model, text, ...(window === undefined ? {} : { window }), ...(sinks === undefined ? {} : { sinks }) })
   console.log(json ? JSON.stringify(result) : `perplexity ${result.perplexity.toFixed(4)} over ${result.tokens} tokens`)
 }
