@@ -85,7 +85,9 @@ export class Plot {
       const { item, now } = this.entries[i]
       const column = this.data[i + 1]
       item.hidden = series.hidden === true || column.every((value) => value === null)
-      if (this.hovered === undefined) setText(now, this.options.format(column.at(-1) ?? null))
+      // What is only told now and then stands until it is told again.
+      const latest = series.gaps === false ? column.findLast((value) => value !== null) : column.at(-1)
+      if (this.hovered === undefined) setText(now, this.options.format(latest ?? null))
     })
     this.draw()
   }
