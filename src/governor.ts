@@ -346,11 +346,11 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     },
 
     call(request) {
-      const { class: className, traceContext, ...rest } = request
+      const { class: className, traceContext } = request
       const slo = request.slo ?? (className === undefined ? defaultClass : classByName.get(className))
       if (!slo) throw new FlyballError('invalid_request', { message: `Expected class to be one of ${[...classByName.keys()].join(', ')}.`, param: 'class' })
       const span = telemetry.startCallSpan(request.operation, request.model, traceContext ?? otelContext.active())
-      const call = new LiveCall({ tenant: '', work: 1, stream: false, ...rest, slo, span }, clock)
+      const call = new LiveCall({ ...request, tenant: request.tenant ?? '', work: request.work ?? 1, stream: request.stream ?? false, slo, span }, clock)
       open.add(call)
       telemetry.watchCall(call)
       call.onSettle(() => {
@@ -367,7 +367,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     async send(call) {
       try {
         if (draining) throw new FlyballError('draining', { retryAfterMs: 1_000 })
-        if (call.signal.aborted) throw toFlyballError(call.signal.reason, 'cancelled')
+        if (call.abortReason) throw call.abortReason
         return settleWithBody(await send(call), call, clock, options.unreadMs)
       } catch (thrown) {
         const error = toFlyballError(thrown)

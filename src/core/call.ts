@@ -66,7 +66,12 @@ export interface Call {
   readonly deadlineMs: number | undefined
   readonly wire: WireRequest | undefined
   readonly canonical: (() => CanonicalRequest) | undefined
+  /** Made when somebody asks for it; `onAbort` does without. */
   readonly signal: AbortSignal
+  /** Why the call was aborted; undefined while it has not been. */
+  readonly abortReason: FlyballError | undefined
+  /** Runs `fn` once when the call is aborted, at once if it has been; returns what takes it back. Cheaper than a signal. */
+  onAbort(fn: () => void): () => void
   readonly span: Span
   readonly timings: Timings
   readonly usage: Usage
@@ -175,7 +180,6 @@ export class LiveCall implements Call {
     return this.abortReason !== undefined
   }
 
-  /** Runs `fn` once when the call is aborted, at once if it has been; returns what takes it back. Cheaper than a signal. */
   onAbort(fn: () => void): () => void {
     if (this.abortReason) {
       fn()

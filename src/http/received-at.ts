@@ -8,22 +8,26 @@ import type { Clock } from '../core/clock.ts'
 
 const CHANNEL = 'http.server.request.start'
 
+interface Marked {
+  [mark: symbol]: number | undefined
+}
+
 export interface ReceivedAt {
   /** Monotonic ms; undefined for a request that arrived before we listened, or not over HTTP/1. */
   of(req: IncomingMessage): number | undefined
   stop(): void
 }
 
-/** Forgets a request when the request itself is forgotten. */
+/** The mark stands on the request itself, under a key that only this edge has: a `WeakMap` of all requests keeps the garbage collector busy. */
 export function receivedAt(clock: Clock): ReceivedAt {
-  const marks = new WeakMap<object, number>()
+  const mark = Symbol('received')
   const listener = (message: unknown): void => {
-    const { request } = message as { request: object }
-    marks.set(request, clock.monoMs())
+    const { request } = message as { request: Marked }
+    request[mark] = clock.monoMs()
   }
   subscribe(CHANNEL, listener)
   return {
-    of: (req) => marks.get(req),
+    of: (req) => (req as IncomingMessage & Marked)[mark],
     stop: () => void unsubscribe(CHANNEL, listener),
   }
 }

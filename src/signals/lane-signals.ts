@@ -50,7 +50,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
     }
     return found
   }
-  const open = new WeakMap<DispatchedBatch, { left: number; ok: number; endMs: number }>()
+  const open = new Map<DispatchedBatch, { left: number; ok: number; endMs: number }>() // capped by the batches in flight
   return {
     onArrive(call, lane) {
       const w = windows(lane)
@@ -82,7 +82,9 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
         run.endMs = Math.max(run.endMs, serviceMs)
       }
       // One point per batch, once all its members are through; a batch with failures says nothing about the curve.
-      if (--run.left === 0 && run.ok === batch.calls.length) w.batchMs.push(run.endMs, batch.work)
+      if (--run.left > 0) return
+      open.delete(batch)
+      if (run.ok === batch.calls.length) w.batchMs.push(run.endMs, batch.work)
     },
   }
 }

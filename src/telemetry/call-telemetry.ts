@@ -2,7 +2,7 @@
 import { context, SpanKind, SpanStatusCode, trace, type Context, type Span, type Tracer } from '@opentelemetry/api'
 import type { LiveCall } from '../core/call.ts'
 import type { LaneObserver } from '../core/lane.ts'
-import { splitLatency, type Settlement } from '../core/settlement.ts'
+import { splitLatency, type LatencySplit, type Settlement } from '../core/settlement.ts'
 import { sloMet } from '../core/slo-met.ts'
 import type { CORE_INSTRUMENTS } from './catalogue.ts'
 import type { InstrumentSpec } from './instrument-spec.ts'
@@ -53,8 +53,9 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
 
     watchCall(call) {
       call.onSettle((settlement) => {
-        record(call, settlement)
-        endSpan(call, settlement)
+        const split = splitLatency(settlement.timings)
+        record(call, settlement, split)
+        endSpan(call, settlement, split)
       })
     },
 
@@ -88,11 +89,10 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
     },
   }
 
-  function record(call: LiveCall, settlement: Settlement): void {
+  function record(call: LiveCall, settlement: Settlement, split: LatencySplit): void {
     const { operation } = call
     const model = modelLabel(call.model)
     const { outcome, timings, usage } = settlement
-    const split = splitLatency(timings)
     handles.calls.add(1, { operation, model, class: call.class, outcome, reason: settlement.reason ?? '' })
     if (sloMet(call, settlement)) handles.sloMet.add(1, { operation, model, class: call.class })
     handles.callDuration.record(split.totalMs / 1_000, { operation, model, class: call.class, outcome })
@@ -107,10 +107,10 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
     if (usage.cachedInputTokens) handles.tokens.add(usage.cachedInputTokens, { operation, model, kind: 'cached_input' })
   }
 
-  function endSpan(call: LiveCall, settlement: Settlement): void {
+  function endSpan(call: LiveCall, settlement: Settlement, known?: LatencySplit): void {
     const { span } = call
     if (span.isRecording()) {
-      const split = splitLatency(settlement.timings)
+      const split = known ?? splitLatency(settlement.timings)
       span.setAttribute('flyball.outcome', settlement.outcome)
       span.setAttribute('flyball.class', call.class)
       for (const [stage, part] of STAGES) span.setAttribute(`flyball.${stage}_ms`, split[part])

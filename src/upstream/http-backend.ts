@@ -126,7 +126,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
     }
     return new Promise((resolve, reject) => {
       let head: ExchangeHead
-      const exchange = new HttpExchange(pool, prepared.request, limits, clock, signal === call.signal ? [signal] : [call.signal, signal], {
+      const exchange = new HttpExchange(pool, prepared.request, limits, clock, { call, ...(signal === call.signal ? {} : { signal }) }, {
         onHead(received) {
           head = received
           noteHead(call, received)
@@ -166,7 +166,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
   function get(path: string, signal: AbortSignal): Promise<{ status: number; bytes: Uint8Array }> {
     return new Promise((resolve, reject) => {
       let status = 0
-      new HttpExchange(pool, { method: 'GET', path, headers: addHeaders([]), body: null }, { ...limits, headMs: limits.connectMs, idleMs: limits.connectMs }, clock, [signal], {
+      new HttpExchange(pool, { method: 'GET', path, headers: addHeaders([]), body: null }, { ...limits, headMs: limits.connectMs, idleMs: limits.connectMs }, clock, { signal }, {
         onHead: (head) => {
           status = head.status
           return 'whole'

@@ -1,6 +1,7 @@
 /** One request to an upstream over HTTP/1.1: head, body, time limits, back-pressure, abort. */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
+import type { Call } from '../core/call.ts'
 import type { Cancel, Clock } from '../core/clock.ts'
 import { FlyballError, toFlyballError } from '../core/errors.ts'
 import { connectionError } from './upstream-errors.ts'
@@ -34,6 +35,12 @@ export interface ExchangeHead {
   readonly rawHeaders: readonly string[]
 }
 
+/** What may end an exchange early. A call is listened to directly: that costs less than its signal. */
+export interface AbortSources {
+  readonly call?: Call
+  readonly signal?: AbortSignal
+}
+
 /** Exactly one of `onWhole` and `onFailure` is called, unless the body is streamed: then `next` tells. */
 export interface ExchangeListener {
   /** Whether to gather the body or to let it be read piece by piece. Must not throw. */
@@ -57,8 +64,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
   readonly #listener: ExchangeListener
   readonly #limits: ExchangeLimits
   readonly #clock: Clock
-  readonly #signals: readonly AbortSignal[]
-  readonly #onAbort: (event: Event) => void
+  readonly #unlisten: (() => void)[] = []
   readonly #startMs: number
   #phase: Phase = 'connect'
   #activeMs: number
@@ -71,25 +77,33 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
   #failure: FlyballError | undefined
   #waiting: { resolve: (bytes: Uint8Array | undefined) => void; reject: (error: FlyballError) => void } | undefined
 
-  constructor(dispatcher: Dispatcher, request: ExchangeRequest, limits: ExchangeLimits, clock: Clock, signals: readonly AbortSignal[], listener: ExchangeListener) {
+  constructor(dispatcher: Dispatcher, request: ExchangeRequest, limits: ExchangeLimits, clock: Clock, aborts: AbortSources, listener: ExchangeListener) {
     this.#listener = listener
     this.#limits = limits
     this.#clock = clock
-    this.#signals = signals
     this.#startMs = this.#activeMs = clock.monoMs()
-    this.#onAbort = (event) => this.abort(toFlyballError((event.target as AbortSignal).reason, 'cancelled'))
     this.#timer = clock.after(Math.min(limits.connectMs, limits.headMs, limits.idleMs, limits.totalMs), () => this.#onTimer())
-    const aborted = signals.find((signal) => signal.aborted)
-    if (aborted) {
-      this.abort(toFlyballError(aborted.reason, 'cancelled'))
-      return
-    }
-    for (const signal of signals) signal.addEventListener('abort', this.#onAbort, { once: true })
+    this.#listen(aborts)
+    // Aborted before it began.
+    if (this.#failure) return
     try {
       dispatcher.dispatch({ ...request, headersTimeout: 0, bodyTimeout: 0 }, this)
     } catch (thrown) {
       this.#fail(new FlyballError('upstream_unreachable', { reason: 'refused_locally', cause: thrown }))
     }
+  }
+
+  #listen({ call, signal }: AbortSources): void {
+    if (call) {
+      const unlisten = call.onAbort(() => this.abort(toFlyballError(call.abortReason, 'cancelled')))
+      if (this.#failure) return
+      this.#unlisten.push(unlisten)
+    }
+    if (!signal) return
+    const onAbort = (): void => this.abort(toFlyballError(signal.reason, 'cancelled'))
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#unlisten.push(() => signal.removeEventListener('abort', onAbort))
   }
 
   /** The next piece; undefined at the end. One caller at a time. */
@@ -188,7 +202,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
   #letGo(): void {
     this.#phase = 'ended'
     this.#timer()
-    for (const signal of this.#signals) signal.removeEventListener('abort', this.#onAbort)
+    for (const unlisten of this.#unlisten.splice(0)) unlisten()
   }
 
   /** One timer per exchange, re-armed when it fires, so that pieces cost none: a limit strikes late by itself at most. */

@@ -182,7 +182,7 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
       if (!entry || (reply.status < 500 && reply.status !== 429) || !affordable()) return reply
       reply.cancel()
     } catch (thrown) {
-      if (!entry || call.signal.aborted || (thrown instanceof FlyballError && thrown.code === 'deadline_exceeded') || !affordable()) throw thrown
+      if (!entry || call.abortReason !== undefined || (thrown instanceof FlyballError && thrown.code === 'deadline_exceeded') || !affordable()) throw thrown
     }
     return serve(call, entry, clock.monoMs() - entry.fetchedMs, ttlMs, 'stale')
   }

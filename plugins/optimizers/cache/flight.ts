@@ -84,16 +84,16 @@ export class Flight {
         if (!waiting) return
         waiting = false
         cancelDeadline?.()
-        call.signal.removeEventListener('abort', onAbort)
+        unlisten()
         this.#expecting--
         then()
         this.#leaveIfAlone()
       }
-      const onAbort = (): void => settle(() => reject(toFlyballError(call.signal.reason, 'cancelled')))
+      let unlisten = (): void => {}
       const { clock } = this.#options
       const cancelDeadline = call.deadlineMs === undefined ? undefined : clock.after(call.deadlineMs - clock.monoMs(), () => settle(() => reject(new FlyballError('deadline_exceeded'))))
-      if (call.signal.aborted) return onAbort()
-      call.signal.addEventListener('abort', onAbort, { once: true })
+      unlisten = call.onAbort(() => settle(() => reject(toFlyballError(call.abortReason, 'cancelled'))))
+      if (!waiting) return
       this.#head.then(
         (reply) => settle(() => resolve(this.#read(reply))),
         (thrown: unknown) => settle(() => reject(toFlyballError(thrown))),
