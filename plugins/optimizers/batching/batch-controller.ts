@@ -3,7 +3,7 @@
  * batches cure, so a controller that shrinks on it makes the overload worse.
  */
 import type { Controller, ControllerInput, Decision, Why, Wish } from '../../../src/index.ts'
-import { joinSavingMs, learn, restoreCurve, viewOf, type CostCurve, type CurveView } from './cost-curve.ts'
+import { STALE_AFTER, joinSavingMs, learn, restoreCurve, viewOf, type CostCurve, type CurveView } from './cost-curve.ts'
 import { knobs } from './declares.ts'
 
 export interface BatchState {
@@ -92,6 +92,7 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
 
   let to = sizeKnob.value
   let why: Why = { reason: 'steady', numbers }
+  let probe = false
   if (sizeKnob.value > cap) {
     to = cap
     why = { reason: 'memory_envelope', numbers: { ...numbers, cap } }
@@ -110,6 +111,11 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
       to = step
       why = { reason: 'demand_above_limit', numbers }
     }
+  } else if (input.mayProbe && current < cap && isStale(view.batchesSince((current + 1) * workPerCall))) {
+    // What holds it back has not been seen for long, and while it holds back nothing new is learned about it.
+    to = current + 1
+    why = { reason: 'probe', numbers }
+    probe = true
   }
 
   const moves: Wish[] = to === sizeKnob.value ? [] : [{ knob: knobs.maxBatch.name, to }]
@@ -119,8 +125,11 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
     if (moves.length === 1) why = { reason: delay > delayKnob.value ? 'work_conserving' : 'not_worth_it', numbers: { ...numbers, delayMs: delay } }
   }
   const predicted = view.p95(to * workPerCall)
-  return { state: next, moves, why, ...(Number.isFinite(predicted) ? { predicted } : {}) }
+  return { state: next, moves, why, ...(Number.isFinite(predicted) ? { predicted } : {}), ...(probe ? { probe } : {}) }
 }
+
+/** Known once, but not lately. */
+const isStale = (batches: number): boolean => batches > STALE_AFTER && Number.isFinite(batches)
 
 /** The largest step before a size that is known to bring no more per second; sizes not seen yet may be tried. */
 function upwards(view: CurveView, workPerCall: number, current: number, allowed: number): number | undefined {

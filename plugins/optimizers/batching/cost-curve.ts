@@ -91,11 +91,15 @@ export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
 
 const bounded = (speed: number): number => Math.min(SPEED_MAX, Math.max(SPEED_MIN, speed))
 const stepOf = (work: number): number => Math.floor(2 * Math.log2(work))
+/** What a size took this many batches ago says little, and may be from before a change: new samples replace it. */
+export const STALE_AFTER = 100
+
 function put(buckets: readonly Bucket[], work: number, time: number, seq: number): Bucket[] {
   const step = stepOf(work)
-  const old = buckets.find((bucket) => bucket.step === step)
+  const same = buckets.find((bucket) => bucket.step === step)
+  const old = same && seq - same.lastSeq <= STALE_AFTER ? same : undefined
   const updated: Bucket = { step, works: [...(old?.works ?? []), work].slice(-KEEP), times: [...(old?.times ?? []), time].slice(-KEEP), lastSeq: seq }
-  return [...buckets.filter((bucket) => bucket !== old), updated].sort((a, b) => a.step - b.step)
+  return [...buckets.filter((bucket) => bucket !== same), updated].sort((a, b) => a.step - b.step)
 }
 
 /** The curve at reference speed: one point per bucket, p50 and p95 made non-decreasing in work. */
@@ -178,6 +182,8 @@ export interface CurveView {
   readonly seenWork: number
   /** Batches of about this work were seen lately. */
   seen(work: number): boolean
+  /** Batches since one of this work was learned; Infinity: none is remembered. */
+  batchesSince(work: number): number
   p50(work: number): number
   /** Like `p50`, but below the smallest size seen it goes on along the first slope: for what a lone call would cost. */
   lone(work: number): number
@@ -189,6 +195,10 @@ export function viewOf(curve: CostCurve): CurveView {
   return {
     known: points.length > 0,
     seenWork: points.at(-1)?.work ?? 0,
+    batchesSince(work) {
+      const bucket = curve.buckets.find(({ step }) => step === stepOf(work))
+      return bucket ? curve.seq - bucket.lastSeq : Number.POSITIVE_INFINITY
+    },
     seen: (work) => points.some((point) => Math.abs(point.work - work) <= NEAR * work),
     p50: (work) => at(points, work, 'p50') * curve.speed,
     lone: (work) => lone(points, work) * curve.speed,
