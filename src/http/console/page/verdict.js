@@ -1,8 +1,10 @@
 /** The first thing to see: do users get what they were promised, and if not, what stands in the way. */
 import { byId, make, reconcile, setText } from './dom.js'
+import { moveText } from './moves.js'
 import { ago, duration, knobShort, modeName, number, percent, reasonShort, scopeShort } from './words.js'
 
 const WINDOW_S = 60
+const NOW_S = 10
 /** Fewer calls in the window say nothing about a class. */
 const MIN_CALLS = 10
 /** In the order of interest when nothing is promised of them. */
@@ -52,9 +54,11 @@ function words(worst, judged, state, store) {
   const others = judged.filter((one) => one !== worst).map(({ slo, attained }) => `${slo.name} ${percent(attained)} of ${percent(slo.quantile)}`)
   const rest = others.length > 0 ? ` Others: ${others.join(', ')}.` : ''
   if (worst.level === 'good') return { headline: 'SLO met', because: `${percent(store.attainment('all', WINDOW_S))} of the last minute’s calls got what they were promised.${judged.length > 1 ? ` By class: ${judged.map(({ slo, attained }) => `${slo.name} ${percent(attained)} of ${percent(slo.quantile)}`).join(', ')}.` : ''}` }
+  // A minute remembers; whether it is over is the next thing to know.
+  const now = store.attainment(`class=${worst.slo.name}`, NOW_S)
   return {
     headline: worst.level === 'bad' ? 'SLO missed' : 'SLO just missed',
-    because: `Of ${worst.slo.name} calls in the last minute ${percent(worst.attained)} got what they were promised; it should be ${percent(worst.slo.quantile)}.${rest}${whereFrom(store)}`,
+    because: `Of ${worst.slo.name} calls in the last minute ${percent(worst.attained)} got what they were promised; it should be ${percent(worst.slo.quantile)}${now === null ? '' : `; in the last ${NOW_S} s it was ${percent(now)}`}.${rest}${whereFrom(store)}`,
   }
 }
 
@@ -92,8 +96,7 @@ function attentionOf(store) {
   if (pinned.length > 0) add('info', 'pins', `Pinned: ${pinned.map((knob) => `${knobShort(knob.name)}${knob.key ? ` of ${scopeShort(knob.key)}` : ''} at ${number(knob.pin)}`).join('; ')}.`)
   const last = store.stories.findLast((story) => story.moves.length > 0)
   if (last && store.nowS * 1_000 - last.t < 60_000) {
-    const [move] = last.moves
-    add('info', 'last', `Latest move, ${ago(store.nowS * 1_000 - last.t)}: ${knobShort(move.knob)}${move.key ? ` of ${scopeShort(move.key)}` : ''} ${number(move.from)} → ${number(move.to)} (${reasonShort(last.reason)}).`)
+    add('info', 'last', `Latest move, ${ago(store.nowS * 1_000 - last.t)}: ${moveText(store, last)} (${reasonShort(last.reason)}).`)
   }
   if (store.dropped > 0) add('warn', 'dropped', 'There are more series than this page keeps; some are not shown.')
   return needs
