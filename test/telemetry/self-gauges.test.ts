@@ -117,6 +117,8 @@ describe('what the governor tells', () => {
   it('the event loop’s delay, once somebody collects', async () => {
     const one = rig()
     await pageOf(one)
+    // The monitor starts with its first tick.
+    await new Promise((resolve) => setTimeout(resolve, 100))
     const untilMs = performance.now() + 120
     while (performance.now() < untilMs);
     await new Promise((resolve) => setTimeout(resolve, 60))
