@@ -25,6 +25,8 @@ const admin = z.strictObject({
   port: port.optional(),
   host: name.default('127.0.0.1'),
   readOnly: z.boolean().default(false),
+  /** The live page at `/flyball`, where the admin API is. It only shows. */
+  console: z.boolean().default(true),
 })
 
 const gateway = z.strictObject({

@@ -150,7 +150,10 @@ export class ControlLoop {
 
   /** Serialisable states by `controller{key}`, to be given back as `saved`. */
   states(): Record<string, unknown> {
-    return Object.fromEntries([...this.#instances].map(([id, instance]) => [id, instance.state]))
+    // What was saved and has seen no call yet is still what is known: a restart that serves nothing must not forget it.
+    const ours = new Set(this.#controllers.map(({ name }) => name))
+    const waiting = Object.entries(this.#options.saved ?? {}).filter(([id]) => ours.has(id.slice(0, id.indexOf('{'))))
+    return Object.fromEntries([...waiting, ...[...this.#instances].map(([id, instance]): [string, unknown] => [id, instance.state])])
   }
 
   #instance(controller: Controller, window: SignalWindow): Instance {

@@ -81,6 +81,8 @@ need('build').describe('examples', () => {
     const { code, stdout, stderr } = await run(['check-config', join(examples, 'sidecar', 'flyball.config.yaml')])
     expect([code, stderr]).toEqual([0, ''])
     expect(stdout).toContain('good (backends: 1')
+    // A check leaves nothing behind: not even the states that a server would keep there.
+    expect(readdirSync(join(examples, 'sidecar'))).toEqual(['flyball.config.yaml'])
   })
 })
 

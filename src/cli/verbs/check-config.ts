@@ -9,7 +9,8 @@ export function configure(command: Command): void {
 
 /** Backends are made (a model file is read), but nothing is served and no upstream is asked. */
 async function checkConfig(file: string): Promise<void> {
-  const governor = await governorFor(await readConfig(file), file, cliLog('silent'))
+  // Without loops nothing is kept: what a running server has learned stays in its file.
+  const governor = await governorFor({ ...(await readConfig(file)), loops: 'off' }, file, cliLog('silent'))
   const backends = governor.backends().length
   const knobs = [...governor.knobs.all()].length
   await governor.close()

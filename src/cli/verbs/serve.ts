@@ -1,7 +1,7 @@
 /** `flyball serve --config FILE`: the gateway with no code. */
 import { createServer, type Server } from 'node:http'
 import type { Command } from 'commander'
-import express from 'express'
+import express, { type Express } from 'express'
 import type { Config } from '../../config/schema.ts'
 import { keepDecisions, type DecisionFile } from '../../control/decision-file.ts'
 import { loadStates, saveStates } from '../../control/state-file.ts'
@@ -21,6 +21,7 @@ interface Generation {
   readonly health: HttpHandler
   readonly metrics: HttpHandler
   readonly admin: HttpHandler
+  readonly console: HttpHandler | undefined
 }
 
 export function configure(command: Command): void {
@@ -101,6 +102,7 @@ function generationOf(governor: Governor, config: Config): Generation {
     health: governor.health(),
     metrics: governor.metrics(),
     admin: governor.admin({ readOnly: config.admin.readOnly }),
+    console: config.admin.enabled && config.admin.console ? governor.console() : undefined,
   }
 }
 
@@ -115,14 +117,22 @@ function appsFor(config: Config, current: () => Generation): { main: Server; adm
   app.use((req, res, next) => current().health(req, res, next))
   app.get('/metrics', (req, res) => current().metrics(req, res))
   const { enabled, port } = config.admin
-  if (enabled && port === undefined) app.use('/admin', (req, res, next) => current().admin(req, res, next))
+  if (enabled && port === undefined) mountAdmin(app, current)
   const main = createServer(app)
   if (!enabled || port === undefined) return { main }
   const adminApp = express()
   adminApp.disable('x-powered-by')
-  adminApp.use('/admin', (req, res, next) => current().admin(req, res, next))
+  mountAdmin(adminApp, current)
   return { main, admin: createServer(adminApp) }
 }
+
+/** The admin API and the page for people; both are for this machine only. */
+function mountAdmin(app: Express, current: () => Generation): void {
+  app.use('/admin', (req, res, next) => current().admin(req, res, next))
+  app.use('/flyball', (req, res, next) => (current().console ?? skip)(req, res, next))
+}
+
+const skip: HttpHandler = (_req, _res, next) => next?.()
 
 const adminPlace = ({ admin }: Config): string => (!admin.enabled ? 'off' : admin.port === undefined ? '/admin' : `http://${admin.host}:${admin.port}/admin`)
 
