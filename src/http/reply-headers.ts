@@ -10,7 +10,7 @@ export function forwardableHeaders(rawHeaders: readonly string[]): string[] {
   const kept: string[] = []
   let named: Set<string> | undefined
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]?.toLowerCase() !== 'connection') continue
+    if (rawHeaders[i]?.length !== 10 || rawHeaders[i]?.toLowerCase() !== 'connection') continue
     named ??= new Set()
     for (const name of (rawHeaders[i + 1] as string).split(',')) named.add(name.trim().toLowerCase())
   }

@@ -28,7 +28,20 @@ export function keptHeaders(rawHeaders: readonly string[]): string[] {
   const kept: string[] = []
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string
-    if (!NOT_KEPT.test(name)) kept.push(name, rawHeaders[i + 1] as string)
+    if (isKept(name)) kept.push(name, rawHeaders[i + 1] as string)
+  }
+  return kept
+}
+
+/** Upstreams spell few names: what was decided about a spelling is remembered. */
+const MAX_SPELLINGS = 1_024
+const keptByName = new Map<string, boolean>()
+
+function isKept(name: string): boolean {
+  let kept = keptByName.get(name)
+  if (kept === undefined) {
+    kept = !NOT_KEPT.test(name)
+    if (keptByName.size < MAX_SPELLINGS) keptByName.set(name, kept)
   }
   return kept
 }
