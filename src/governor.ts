@@ -26,7 +26,7 @@ import { collectCoreGauges } from './telemetry/core-gauges.ts'
 import { createInstruments, type InstrumentSet } from './telemetry/instruments.ts'
 import { collectUplift } from './telemetry/uplift-instruments.ts'
 import { collectSelf } from './telemetry/self-gauges.ts'
-import type { InstrumentSpecs } from './telemetry/instrument-spec.ts'
+import type { InstrumentSpec, InstrumentSpecs } from './telemetry/instrument-spec.ts'
 
 export const CORE_KNOBS = {
   maxQueue: knob({ name: 'lane.max_queue', default: 10_000, min: 0, max: 1_000_000, integer: true, unit: '{call}', doc: 'Most calls waiting in a lane; later ones are turned away at once.', scope: ['backend'], tunable: false }),
@@ -148,6 +148,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const warmed = new Set<string>()
   const describers = new Map<string, () => unknown>()
   const commands = new Map<string, (args: unknown) => unknown>()
+  const declared = new Map<object, unknown>()
   const closers: (() => void | Promise<void>)[] = []
   const settledListeners = new Set<(call: Call) => void>()
   const open = new Set<LiveCall>()
@@ -181,14 +182,20 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     onError: (controller, error) => log.error({ controller, err: error }, 'controller failed; its knobs stay where they are'),
   })
 
+  /** Two backends of one kind bring the same records: they share what those stand for. Other records of the same name are refused. */
+  function once<S extends object, T>(spec: S, declare: (spec: S) => T): T {
+    if (!declared.has(spec)) declared.set(spec, declare(spec))
+    return declared.get(spec) as T
+  }
+
   function declareInstruments(specs: InstrumentSpecs): Record<string, unknown> {
-    return Object.fromEntries(
-      Object.entries(specs).map(([name, spec]) => {
-        if (spec.kind === 'histogram') return [name, instruments.histogram(spec)]
-        if (spec.kind === 'gauge') return [name, instruments.gauge(spec)]
-        return [name, instruments.counter(spec)]
-      }),
-    )
+    const declare = (spec: InstrumentSpec): unknown =>
+      spec.kind === 'histogram' ? instruments.histogram(spec) : spec.kind === 'gauge' ? instruments.gauge(spec) : instruments.counter(spec)
+    return Object.fromEntries(Object.entries(specs).map(([name, spec]) => [name, once(spec, declare)]))
+  }
+
+  function addControllers(controllers: Declares['controllers'] = {}): void {
+    for (const controller of Object.values(controllers)) if (!loop.controllers.includes(controller)) loop.add(controller)
   }
 
   /** Registers everything that a plugin or backend declares, and gives it back by the keys it was declared under. */
@@ -196,8 +203,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     const mapped = <S, T>(specs: Readonly<Record<string, S>> | undefined, declare: (spec: S) => T): Record<string, T> =>
       Object.fromEntries(Object.entries(specs ?? {}).map(([name, spec]) => [name, declare(spec)]))
     const registered = {
-      knobs: mapped(declares.knobs, (spec) => knobs.declare(spec)),
-      signals: mapped(declares.signals, (spec) => signals.declare(spec)),
+      knobs: mapped(declares.knobs, (spec) => once(spec, (one) => knobs.declare(one))),
+      signals: mapped(declares.signals, (spec) => once(spec, (one) => signals.declare(one))),
       instruments: declareInstruments(declares.instruments ?? {}),
     }
     return registered as Pick<Host, 'knobs' | 'signals' | 'instruments'>
@@ -253,9 +260,9 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   function createPlugins(plugins: readonly Plugin[]): PluginParts[] {
     checkOrder(plugins)
     // Everything is declared before anything is created: a plugin may read another's signals.
-    const declared = plugins.map((plugin) => register(plugin.declares))
-    const created = plugins.map((plugin, i) => plugin.create(hostFor(plugin.name, declared[i] as Pick<Host, 'knobs' | 'signals' | 'instruments'>)))
-    for (const plugin of plugins) for (const controller of Object.values(plugin.declares.controllers ?? {})) loop.add(controller)
+    const registered = plugins.map((plugin) => register(plugin.declares))
+    const created = plugins.map((plugin, i) => plugin.create(hostFor(plugin.name, registered[i] as Pick<Host, 'knobs' | 'signals' | 'instruments'>)))
+    for (const plugin of plugins) addControllers(plugin.declares.controllers)
     return created
   }
 
@@ -269,7 +276,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     if (backend.models !== '*') for (const model of backend.models) if (!models.has(model)) models.set(model, backend)
     backend.attach?.({ clock, log, ...registered, classes, describe: (fn) => void describers.set(backend.name, fn) })
     lane.attach(parts.flatMap((part) => (part.forLane ? [part.forLane(lane)] : [])))
-    for (const controller of Object.values(backend.controllers ?? {})) loop.add(controller)
+    addControllers(backend.controllers)
   }
   for (const backend of options.backends ?? []) addBackend(backend)
   const unknown = knobs.unknownValues()

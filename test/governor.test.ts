@@ -28,6 +28,14 @@ describe('createGovernor refuses what cannot work', () => {
   })
 })
 
+it('two backends of one kind share what they declare; another record of the same name is refused', () => {
+  const shared = { knobs: { k: knob({ name: 'kind.k', default: 1, min: 0, max: 2, unit: '1', doc: '', scope: ['backend'] }) } }
+  const g = governor({ backends: [{ ...scriptedBackend({ name: 'a' }), ...shared }, { ...scriptedBackend({ name: 'b' }), ...shared }] })
+  g.knobs.pin('kind.k', { backend: 'a' }, 2)
+  expect(g.knobs.get('kind.k').for({ backend: 'b' }).value).toBe(1)
+  expect(() => g.addBackend({ ...scriptedBackend({ name: 'c' }), knobs: { k: { ...shared.knobs.k } } })).toThrow('knob kind.k is declared twice')
+})
+
 describe('a call through a governor', () => {
   it('goes through the onion, the lane and the backend, and settles once with its usage and times', async () => {
     const clock = manualClock()
