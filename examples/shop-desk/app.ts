@@ -1,7 +1,7 @@
 /** The shop's Express app: what a user writes, with flyball in it. Read it top to bottom. */
 import { fileURLToPath } from 'node:url'
 import express, { type Express } from 'express'
-import { createGovernor, systemClock, type Clock, type ConsoleOptions, type Governor } from '../../src/index.ts'
+import { createGovernor, systemClock, type Clock, type SwitchbackOptions, type ConsoleOptions, type Governor } from '../../src/index.ts'
 import { batching, cache, native, priority, throttle } from '../../plugins/builtin.ts'
 import type { Intent } from './classifier-model.ts'
 import { startClassifier } from './classifier.ts'
@@ -30,6 +30,8 @@ export interface ShopDeskOptions {
   console?: ConsoleOptions
   /** Speeds up how often orders change. */
   changeRate?: number
+  /** Measure what the loops bring: a tenth of the time the knobs hold their static values. */
+  switchback?: SwitchbackOptions
 }
 
 /** At most this share of cached answers may be stale. */
@@ -45,6 +47,7 @@ export async function createShopDesk(options: ShopDeskOptions = {}): Promise<Sho
       { name: 'batch', priority: 10, startMs: 5_000, quantile: 0.95 },
     ],
     ...(options.loops === undefined ? {} : { loops: options.loops }),
+    ...(options.switchback === undefined ? {} : { switchback: options.switchback }),
     knobs: { 'cache.stale_budget': STALE_BUDGET, ...options.knobs },
     clock,
   })

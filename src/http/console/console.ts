@@ -1,7 +1,6 @@
 /** The console's door: who may look, the page's files, the stream of events, and the verbs of those who have the token. */
 import type { ServerResponse } from 'node:http'
 import { FlyballError, toFlyballError } from '../../core/errors.ts'
-import type { Uplift } from '../../control/switchback.ts'
 import type { Governor } from '../../governor.ts'
 import type { EdgeRequest, HttpHandler } from '../http-types.ts'
 import { isLocal, isLoopbackAddress } from '../loopback.ts'
@@ -22,8 +21,6 @@ export interface ConsoleOptions {
   host?: string
   /** Names the page, when there are several. */
   title?: string
-  /** `() => switchback.uplift()`, while an experiment measures it. */
-  uplift?: () => Uplift
   /** A demo load to switch; a function, because it may start after the app. */
   demo?: ConsoleDemo | (() => ConsoleDemo | undefined)
 }
@@ -39,7 +36,7 @@ export interface MountedConsole {
 
 /** Mount it anywhere: `app.use('/flyball', handler)`. Throws a TypeError, in one line, for options that cannot be safe. */
 export function mountConsole(governor: Governor, options: ConsoleOptions = {}): MountedConsole {
-  const { adminToken, host, uplift, demo } = options
+  const { adminToken, host, demo } = options
   if (adminToken !== undefined && adminToken.length < MIN_TOKEN_CHARS) throw new TypeError(`console: adminToken: expected at least ${MIN_TOKEN_CHARS} characters, got ${adminToken.length}`)
   if (host !== undefined && !options.authorize && host !== 'localhost' && !isLoopbackAddress(host)) throw new TypeError(`console: ${host} can be reached from other machines: listen on 127.0.0.1, or pass console({ authorize })`)
   const authorize = options.authorize ?? isLocal
@@ -51,8 +48,9 @@ export function mountConsole(governor: Governor, options: ConsoleOptions = {}): 
     abilities: { title: options.title ?? 'flyball', changes: adminToken !== undefined },
     extras: () => {
       const running = demoNow()
+      const uplift = governor.uplift()
       return {
-        ...(uplift ? { uplift: uplift() } : {}),
+        ...(uplift ? { uplift } : {}),
         ...(running ? { demo: { phases: running.phases.map(({ name, doc }) => ({ name, doc })), current: running.current() ?? null } } : {}),
       }
     },
