@@ -102,11 +102,13 @@ export class SimulatedClients {
     }
     this.open--
     const end = endOf(request, call.slo, settlement, firstMs, this.#parts.startMs)
-    if (end.metFromFirst) metrics.metFromFirst++
     if (end.met) metrics.usefulMs += serviceMs
     // Callers who would leave before their targets could be missed say nothing; the same ones under every policy.
     if (leavesEarly(request, call.slo)) metrics.outcomes.set('left early', (metrics.outcomes.get('left early') ?? 0) + 1)
-    else metrics.end(end)
+    else {
+      metrics.end(end)
+      if (end.metFromFirst) metrics.metFromFirst++
+    }
     if (outcome === 'ok' && this.#parts.version && request.key !== undefined) {
       const hit = timings.dispatchedMs === undefined
       metrics.lookup(request.changeClass ?? '', hit, hit && value !== this.#parts.version(request.key, request.changeClass ?? ''))

@@ -43,6 +43,7 @@ describe('a simulated run', () => {
     const [ours, none] = [await run(phases, 2), await run(phases, 2, { plugins: [] })]
     expect(ours.outcomes['left early']).toBeGreaterThan(100)
     expect(ours.offered).toBe(none.offered)
+    expect(ours.goodputFromFirst).toBeLessThanOrEqual(ours.goodput)
   })
 
   it('reports what a disturbance did: settling, moves, waste', async () => {
