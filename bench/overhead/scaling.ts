@@ -60,7 +60,7 @@ async function queued(waiting: number): Promise<Rig> {
       for await (const _ of reply.body);
     })
   }
-  void send('hold', 0)
+  const held = send('hold', 0).catch(() => {})
   const queue: Promise<unknown>[] = []
   for (let i = 0; i < waiting; i++) queue.push(send('go', i).catch(() => {}))
   await turn()
@@ -86,7 +86,7 @@ async function queued(waiting: number): Promise<Rig> {
     async close() {
       release()
       await governor.close()
-      await Promise.all(queue)
+      await Promise.all([held, ...queue])
     },
   }
 }
