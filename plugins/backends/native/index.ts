@@ -1,6 +1,6 @@
 /** The native backend: a GGUF model served in this process, by the C++ engine where it is built, else by the TypeScript one. */
 import { z } from 'zod'
-import { CANONICAL, FlyballError, systemClock, type Backend, type BackendHost, type Call, type Chunk, type Clock, type Controller, type Delta, type Reply } from '../../../src/index.ts'
+import { CANONICAL, FlyballError, systemClock, type Backend, type BackendHost, type Call, type ChatRequest, type Chunk, type Clock, type Controller, type Delta, type Reply } from '../../../src/index.ts'
 import { nativeController } from './native-controller.ts'
 import { openModel } from './open-engine.ts'
 import type { NativeEngine } from './engine-contract.ts'
@@ -24,6 +24,8 @@ export const nativeOptions = z.strictObject({
   threads: z.int().min(1).max(256).optional(),
 })
 export type NativeOptions = z.input<typeof nativeOptions>
+
+const WARM_PASSES = 3
 
 /** @throws ModelError, in one line, when the file is not a model that we can run. */
 export async function native(options: NativeOptions): Promise<Backend> {
@@ -83,9 +85,11 @@ export async function native(options: NativeOptions): Promise<Backend> {
     },
     run: (calls, signal) => calls.map((call) => serve(call, signal)),
     async warm(signal) {
-      const prompt = tokenizer.encode('Hello')
-      const steps = engine.generate({ promptTokens: prompt, maxTokens: 8, sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 }, stopTokens: [], stopStrings: [] }, signal)
-      for await (const _ of steps);
+      // A whole call, through template and reply, not the engine alone; more than once: the first passes compile.
+      for (let pass = 0; pass < WARM_PASSES; pass++) {
+        const reply = await serve(warmCall(modelName, signal, clock), signal)
+        for await (const _ of reply.body);
+      }
     },
     async health() {
       return { healthy: true, detail: engine.info.name }
@@ -95,6 +99,13 @@ export async function native(options: NativeOptions): Promise<Backend> {
       await engine.close()
     },
   }
+}
+
+/** Tells of nothing and belongs to nobody: a call as far as `serve` looks at one. */
+function warmCall(model: string, signal: AbortSignal, clock: Clock): Call {
+  const request: ChatRequest = { kind: 'chat', model, stream: false, includeUsage: false, messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }], sampling: { temperature: 0, maxTokens: 16 } }
+  const call: Pick<Call, 'id' | 'operation' | 'model' | 'tenant' | 'priority' | 'stream' | 'signal' | 'canonical' | 'note'> = { id: clock.id(), operation: 'chat', model, tenant: '', priority: 0, stream: false, signal, canonical: () => request, note() {} }
+  return call as Call
 }
 
 async function embed(engine: NativeEngine, inputs: readonly number[][], call: Call, signal: AbortSignal): Promise<Reply> {
