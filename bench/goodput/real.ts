@@ -74,7 +74,7 @@ export async function real({ out, json }: { out: (line: string) => void; json?: 
   if (json !== undefined) await writeFile(json, `${JSON.stringify({ name: 'goodput-real', rows, fitted }, null, 1)}\n`)
 }
 
-async function nativeRows(model: string, out: (line: string) => void): Promise<RealRow[]> {
+export async function nativeRows(model: string, out: (line: string) => void): Promise<RealRow[]> {
   const classes: SloClass[] = [{ name: 'interactive', priority: 0, ttftMs: 1_000, itlMs: 40, quantile: 0.95 }]
   const made = generate([{ name: 'steady', durationS: 10, perS: 3, mix: [{ share: 1, inputTokens: 8, outputTokens: 40, stream: true }] }, { name: 'overload', durationS: 10, perS: 20, mix: [{ share: 1, inputTokens: 8, outputTokens: 40, stream: true }] }], 2)
   const policies: Record<string, () => Plugin[]> = { flyball: () => [throttle(), priority()], 'static limit 8, queue 16': () => [fixed({ limit: 8, queue: 16 })], 'no control': () => [] }
@@ -83,7 +83,7 @@ async function nativeRows(model: string, out: (line: string) => void): Promise<R
   for (const [policy, make] of Object.entries(policies)) {
     const backend = await native({ name: 'native', model } as Parameters<typeof native>[0])
     const request = (): { input: unknown; work: number; stream: boolean; operation: string; canonical: () => never } => {
-      const canonical = { kind: 'completion', model: 'native', prompt: 'Once upon a time', stream: true, sampling: { maxOutputTokens: 40, temperature: 0 }, maxOutputTokens: 40 }
+      const canonical = { kind: 'completion', model: 'native', prompts: ['Once upon a time'], stream: true, includeUsage: true, sampling: { maxTokens: 40, temperature: 0 } }
       return { input: canonical, work: 48, stream: true, operation: 'completions', canonical: () => canonical as never }
     }
     results.push({ policy, ...(await drive(backend, made, make(), classes, request, (point) => points.push(point))) })
