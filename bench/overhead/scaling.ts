@@ -119,7 +119,7 @@ async function cached(entries: number): Promise<Rig> {
   const { store } = parts as CacheParts
   const [, pattern] = store.select({}).next().value as [string, Entry]
   for (let n = 0; n < entries; n++) {
-    const found = cacheKey({ ...first, input: n, cacheKey: String(n) } as LiveCall, settings)
+    const found = cacheKey(Object.create(first, { input: { value: n }, cacheKey: { value: String(n) } }) as LiveCall, settings)
     if (!('key' in found)) throw new Error('expected a key')
     store.set(found.key, { ...pattern, chunks: [{ deltas: [{ type: 'value', value: n }], tokens: 0 }] })
   }

@@ -22,6 +22,7 @@ export async function writeRaw(sink: Sink, reply: Reply, headers: () => string[]
     // An upstream's head and first event mostly come in one piece: given until the end of this turn of the event loop, they
     // leave in one write, too.
     let begun = false
+    // oxlint-disable-next-line no-restricted-globals -- a turn of a real socket's event loop, not time
     setImmediate(() => {
       if (!begun) sink.flushHeaders()
     })
