@@ -80,7 +80,7 @@ chromium.describe('the console in Chromium', () => {
     const [first, move] = [await goodput(), await newest()]
     expect(Number.parseFloat(first)).toBeGreaterThan(5)
     await page.waitForFunction((before) => (globalThis as unknown as { document: { querySelector(of: string): { dataset: { key: string } } } }).document.querySelector('#moves li').dataset.key !== before, move, { timeout: 10_000 })
-    expect(await page.locator('#link').innerText()).toBe('live')
+    await page.locator('#link', { hasText: 'live' }).waitFor({ timeout: 10_000 })
     expect(await page.locator('#headline').innerText()).toMatch(/SLO met|Idle/)
     expect(await violations(page)).toEqual([])
     expect(problems).toEqual([])

@@ -1,4 +1,5 @@
 /** `flyball serve --config FILE`: the gateway with no code. */
+import { rehearse } from '../rehearse.ts'
 import { createServer, type Server } from 'node:http'
 import type { Command } from 'commander'
 import express, { type Express } from 'express'
@@ -90,9 +91,13 @@ async function serve(flags: Flags): Promise<void> {
     },
     log,
   })
+  await rehearse(current.governor, `http://${loopbackOf(shown)}:${port}${config.gateway.path}`, log)
   await current.governor.start()
   log.info({ backends: current.governor.backendStates().map(({ name, ready }) => ({ name, ready })) }, 'flyball is ready')
 }
+
+/** Where this machine reaches what listens everywhere. */
+const loopbackOf = (shown: string): string => (shown === '0.0.0.0' ? '127.0.0.1' : shown === '[::]' ? '[::1]' : shown)
 
 function generationOf(governor: Governor, config: Config): Generation {
   const { path: _path, ...gatewayOptions } = config.gateway

@@ -1,0 +1,29 @@
+/** A few requests through the server's own front door before it says that it is ready: the first client's would run code for the first time. */
+import { request } from 'undici'
+import type { Logger } from '../core/plugin.ts'
+import type { Governor } from '../governor.ts'
+
+/** Enough for the compiler to have seen the path; each is short. */
+const REQUESTS = 12
+const TOKENS = 16
+
+/**
+ * Only for models in this process: a hosted one would be paid for. What it does is counted like any call, under the class
+ * that names none. Never rejects: a server that cannot rehearse is still a server.
+ */
+export async function rehearse(governor: Governor, url: string, log: Logger): Promise<void> {
+  const models = governor.backends().flatMap((backend) => (backend.inProcess && !backend.private && backend.models !== '*' ? backend.models : []))
+  for (const model of models) {
+    for (let i = 0; i < REQUESTS; i++) {
+      const body = JSON.stringify({ model, temperature: 0, max_tokens: TOKENS, stream: i % 2 === 1, messages: [{ role: 'user', content: `hello ${i}` }] })
+      try {
+        const reply = await request(`${url}/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json', 'cache-control': 'no-store' }, body })
+        await reply.body.dump()
+        if (reply.statusCode !== 200) return
+      } catch (error) {
+        log.debug({ err: error }, 'no rehearsal')
+        return
+      }
+    }
+  }
+}
