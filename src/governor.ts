@@ -8,7 +8,7 @@ import { forkCall } from './core/attempt.ts'
 import type { Backend, BackendHealth } from './core/backend.ts'
 import { settleWithBody } from './core/body.ts'
 import { LiveCall, type Call, type CallInit } from './core/call.ts'
-import { systemClock, type Clock } from './core/clock.ts'
+import { systemClock, type Cancel, type Clock } from './core/clock.ts'
 import { FlyballError, toFlyballError } from './core/errors.ts'
 import { Lane, type LaneObserver } from './core/lane.ts'
 import { compose, type Send } from './core/onion.ts'
@@ -311,12 +311,11 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     )
   }
 
+  let cancelHealth: Cancel = () => {}
+  closers.push(() => cancelHealth())
   function healthLater(): void {
-    const cancel = clock.after(HEALTH_MS, () => {
-      if (stop.signal.aborted) return
-      checkHealth().then(healthLater, healthLater)
-    })
-    stop.signal.addEventListener('abort', cancel, { once: true })
+    if (stop.signal.aborted) return
+    cancelHealth = clock.after(HEALTH_MS, () => void checkHealth().then(healthLater, healthLater))
   }
 
   const governor: Governor = {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { definePlugin } from '../src/core/define-plugin.ts'
@@ -34,6 +35,20 @@ it('two backends of one kind share what they declare; another record of the same
   g.knobs.pin('kind.k', { backend: 'a' }, 2)
   expect(g.knobs.get('kind.k').for({ backend: 'b' }).value).toBe(1)
   expect(() => g.addBackend({ ...scriptedBackend({ name: 'c' }), knobs: { k: { ...shared.knobs.k } } })).toThrow('knob kind.k is declared twice')
+})
+
+it('asks for health again and again without gathering listeners, and no more once closed', async () => {
+  const clock = manualClock()
+  const signals = new Set<AbortSignal>()
+  let asked = 0
+  const g = governor({ clock, backends: [{ ...scriptedBackend(), health: async (signal) => { signals.add(signal); asked++; return { healthy: true } } }] })
+  await g.start()
+  for (let i = 0; i < 20; i++) await clock.advance(5_000)
+  expect(asked).toBe(21)
+  expect([...signals].map((signal) => getEventListeners(signal, 'abort').length)).toEqual([0])
+  await g.close()
+  await clock.advance(60_000)
+  expect(asked).toBe(21)
 })
 
 describe('a call through a governor', () => {

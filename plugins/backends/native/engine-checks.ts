@@ -1,4 +1,4 @@
-/** What the C++ engine refuses before anything is handed over, and the errors it fails with. */
+/** What the engines refuse before they start on it, and the errors they fail with. */
 import { FlyballError } from '../../../src/index.ts'
 import { MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, type GenerateRequest } from './engine-contract.ts'
 

@@ -3,7 +3,7 @@ import { Worker, type WorkerOptions } from 'node:worker_threads'
 import { FlyballError, systemClock, type Clock } from '../../../src/index.ts'
 import { deferred } from './deferred.ts'
 import type { Deferred } from './deferred.ts'
-import { MAX_STOP_STRINGS, MAX_TOP_LOGPROBS } from './engine-contract.ts'
+import { checkGenerate, checkPrompt } from './engine-checks.ts'
 import type { EngineInfo, EngineStats, GenerateRequest, GenerateStep, NativeEngine, Pooling } from './engine-contract.ts'
 import { readGguf } from './gguf.ts'
 import type { Gguf } from './gguf.ts'
@@ -103,7 +103,7 @@ export class ReferenceEngine implements NativeEngine {
 
   generate(request: GenerateRequest, signal: AbortSignal): AsyncIterable<GenerateStep> {
     this.#check(request.promptTokens, 1)
-    checkRequest(request)
+    checkGenerate(request)
     const id = this.#nextId++
     const queue = new StepQueue(() => this.#cancel(id))
     if (signal.aborted) {
@@ -166,13 +166,7 @@ export class ReferenceEngine implements NativeEngine {
 
   #check(tokens: ArrayLike<number>, room: number): void {
     if (this.#over !== undefined) throw this.#over
-    const { contextLength, config } = this.info
-    if (tokens.length === 0) throw invalid('the prompt has no tokens')
-    if (tokens.length + room > contextLength) throw invalid(`the prompt has ${tokens.length} tokens, the model's context is ${contextLength}`)
-    for (let index = 0; index < tokens.length; index++) {
-      const token = tokens[index] as number
-      if (!(Number.isInteger(token) && token >= 0 && token < config.vocabularySize)) throw invalid(`token ${token} at ${index} is not in the vocabulary of ${config.vocabularySize}`)
-    }
+    checkPrompt(tokens, this.info.config.vocabularySize, this.info.contextLength, room)
     if (this.#active.size >= this.#maxSequences + this.#maxWaiting) throw new FlyballError('overloaded', { reason: 'engine_queue_full' })
   }
 
@@ -263,30 +257,6 @@ async function ready(worker: Worker, signal: AbortSignal | undefined): Promise<v
     worker.off('message', onMessage).off('error', onError).off('exit', onExit)
     signal?.removeEventListener('abort', onAbort)
   }
-}
-
-function checkRequest({ maxTokens, sampling, stopStrings, logprobs = 0, attentionWindow = 1, attentionSinks = 0 }: GenerateRequest): void {
-  const whole = (name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void => {
-    if (!Number.isInteger(value) || value < least || value > most) throw invalid(`${name}: expected a whole number from ${least} to ${most}, got ${value}`)
-  }
-  const within = (name: string, value: number, least: number, most: number): void => {
-    if (!(value >= least && value <= most)) throw invalid(`${name}: expected ${least} to ${most}, got ${value}`)
-  }
-  whole('maxTokens', maxTokens, 1)
-  whole('logprobs', logprobs, 0, MAX_TOP_LOGPROBS)
-  whole('attentionWindow', attentionWindow, 1)
-  whole('attentionSinks', attentionSinks, 0)
-  whole('stopStrings', stopStrings.length, 0, MAX_STOP_STRINGS)
-  whole('seed', sampling.seed, 0)
-  whole('topK', sampling.topK, 0)
-  within('temperature', sampling.temperature, 0, 100)
-  within('topP', sampling.topP, 0, 1)
-  within('minP', sampling.minP, 0, 1)
-  within('repetitionPenalty', sampling.repetitionPenalty, 0.01, 100)
-}
-
-function invalid(message: string): FlyballError {
-  return new FlyballError('invalid_request', { message })
 }
 
 function cancelled(signal: AbortSignal): FlyballError {

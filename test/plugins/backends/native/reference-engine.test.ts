@@ -231,7 +231,7 @@ describe('embedding', () => {
 describe('refusing', () => {
   it.each<[string, Partial<GenerateRequest>, RegExp]>([
     ['an empty prompt', { promptTokens: [] }, /the prompt has no tokens/],
-    ['a prompt without room for an answer', { promptTokens: Array.from({ length: 512 }, () => 1) }, /512 tokens, the model's context is 512/],
+    ['a prompt without room for an answer', { promptTokens: Array.from({ length: 512 }, () => 1) }, /512 tokens, the context is 512/],
     ['a token that is not there', { promptTokens: [1, 320] }, /token 320 at 1/],
     ['half a token', { promptTokens: [1.5] }, /token 1.5 at 0/],
     ['no tokens to make', { maxTokens: 0 }, /maxTokens: expected a whole number from 1/],
