@@ -222,18 +222,41 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
     return lane
   }
 
-  function attempt(call: Call, attemptOptions: AttemptOptions = {}): Promise<Reply> {
-    const backend = attemptOptions.backend === undefined ? routeModel(call.model) : backends.get(attemptOptions.backend)
-    if (!backend) return Promise.reject(new FlyballError('model_not_found', { message: `There is no backend ${attemptOptions.backend}.` }))
-    const purpose = attemptOptions.purpose ?? 'serve'
-    if (!attemptOptions.background) call.note('backend', backend.name)
+  /** To the backend, past no further plugin: a child call in the backend's lane. */
+  function submit(call: Call, attemptOptions: AttemptOptions = {}): Promise<Reply> {
+    const chosen = attemptOptions.backend ?? call.backend
+    const backend = chosen === undefined ? routeModel(call.model) : backends.get(chosen)
+    if (!backend) return Promise.reject(new FlyballError('model_not_found', { message: `There is no backend ${chosen}.` }))
+    const purpose = attemptOptions.purpose ?? call.purpose
     const child = forkCall(call, telemetry.startAttemptSpan(call, backend, purpose), clock, attemptOptions)
+    for (let served = child.serves; served; served = served.serves) served.note('backend', backend.name)
     telemetry.watchAttempt(child, backend.name, purpose)
     attemptOptions.onChild?.(child)
     return laneOf(backend.name).submit(child)
   }
 
-  function hostFor(name: string, registered: Pick<Host, 'knobs' | 'signals' | 'instruments'>): Host {
+  /** What a plugin sends meets the handlers inside it, as the call itself would: a retry inside a cache sees its misses. */
+  function attempt(inside: Send | undefined, call: Call, attemptOptions: AttemptOptions = {}): Promise<Reply> {
+    if (!inside) return submit(call, attemptOptions)
+    const branch = forkCall(call, call.span, clock, attemptOptions)
+    attemptOptions.onChild?.(branch)
+    return settleAfter(branch, inside)
+  }
+
+  /** Sends a call and settles it by what comes of it. */
+  async function settleAfter(call: LiveCall, to: Send): Promise<Reply> {
+    try {
+      if (call.abortReason) throw call.abortReason
+      return settleWithBody(await to(call), call, clock, options.unreadMs)
+    } catch (thrown) {
+      const error = toFlyballError(thrown)
+      if (error.code === 'internal') log.error({ call: call.id, err: error.cause ?? error }, 'a call failed inside the gateway')
+      call.settle(error.outcome, error.reason)
+      throw error
+    }
+  }
+
+  function hostFor(name: string, registered: Pick<Host, 'knobs' | 'signals' | 'instruments'>, inside: () => Send | undefined): Host {
     return {
       clock,
       log,
@@ -245,9 +268,9 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       get backends() {
         return [...backends.values()]
       },
-      route: (call) => routeModel(call.model),
+      route: (call) => (call.backend === undefined ? undefined : backends.get(call.backend)) ?? routeModel(call.model),
       lane: laneOf,
-      attempt,
+      attempt: (call, attemptOptions) => attempt(inside(), call, attemptOptions),
       describe: (fn) => void describers.set(name, fn),
       command: (verb, fn) => void commands.set(`${name}.${verb}`, fn),
       onClose: (fn) => void closers.push(fn),
@@ -255,13 +278,21 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   }
 
   const parts = createPlugins(options.plugins ?? [])
-  const send: Send = compose(parts.flatMap((part) => (part.handler ? [part.handler] : [])), (call) => attempt(call))
+  const send = onionOf(parts) ?? submit
+
+  /** Undefined: there is no handler. */
+  function onionOf(layers: readonly PluginParts[]): Send | undefined {
+    const handlers = layers.flatMap(({ handler }) => handler ?? [])
+    return handlers.length === 0 ? undefined : compose(handlers, (call) => submit(call))
+  }
 
   function createPlugins(plugins: readonly Plugin[]): PluginParts[] {
     checkOrder(plugins)
     // Everything is declared before anything is created: a plugin may read another's signals.
     const registered = plugins.map((plugin) => register(plugin.declares))
-    const created = plugins.map((plugin, i) => plugin.create(hostFor(plugin.name, registered[i] as Pick<Host, 'knobs' | 'signals' | 'instruments'>)))
+    const inside: (Send | undefined)[] = []
+    const created = plugins.map((plugin, i) => plugin.create(hostFor(plugin.name, registered[i] as Pick<Host, 'knobs' | 'signals' | 'instruments'>, () => inside[i])))
+    for (const i of created.keys()) inside.push(onionOf(created.slice(i + 1)))
     for (const plugin of plugins) addControllers(plugin.declares.controllers)
     return created
   }
@@ -370,17 +401,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       return call
     },
 
-    async send(call) {
-      try {
-        if (draining) throw new FlyballError('draining', { retryAfterMs: 1_000 })
-        if (call.abortReason) throw call.abortReason
-        return settleWithBody(await send(call), call, clock, options.unreadMs)
-      } catch (thrown) {
-        const error = toFlyballError(thrown)
-        if (error.code === 'internal') log.error({ call: call.id, err: error.cause ?? error }, 'a call failed inside the gateway')
-        call.settle(error.outcome, error.reason)
-        throw error
-      }
+    send(call) {
+      return settleAfter(call, draining ? () => Promise.reject(new FlyballError('draining', { retryAfterMs: 1_000 })) : send)
     },
 
     addBackend,

@@ -7,6 +7,7 @@ import type { AttemptOptions } from './plugin.ts'
 /** A child of `call`, as its attempt: same request, own life. */
 export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptOptions = {}): LiveCall {
   const deadlineMs = options.deadlineMs === undefined ? call.deadlineMs : (options.deadlineMs ?? undefined)
+  const backend = options.backend ?? call.backend
   const child = new LiveCall(
     {
       operation: call.operation,
@@ -17,10 +18,12 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
       input: call.input,
       work: call.work,
       priority: options.priority ?? call.priority,
+      purpose: options.purpose ?? call.purpose,
       // None given: it follows its parent, which a child of a live call does by itself.
       ...(options.signal ? { signal: options.signal } : call instanceof LiveCall ? {} : { signal: call.signal }),
       // An attempt is late by what its caller has waited so far, unless nobody waits for it.
       ...(options.background ? {} : { receivedMs: call.timings.receivedMs }),
+      ...(backend === undefined ? {} : { backend }),
       ...(call.maxOutputTokens === undefined ? {} : { maxOutputTokens: call.maxOutputTokens }),
       ...(deadlineMs === undefined ? {} : { deadlineMs }),
       ...(call.wire === undefined ? {} : { wire: call.wire }),
@@ -32,9 +35,17 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
     clock,
     call,
   )
-  if (options.background) child.note('background', true)
+  // What nobody waits for is so down to the last attempt.
+  if (options.background || call.facts.get('background') === true) child.note('background', true)
+  if (!(call instanceof LiveCall)) return child
+  const earlier = call.onPriority
+  call.onPriority = () => {
+    earlier?.()
+    child.raisePriority(call.priority)
+  }
+  if (options.background) return child
+  child.serves = call
   // First listener: the logical call knows where the time went before it settles itself.
-  if (!options.background && call instanceof LiveCall) child.onSettle(() => { if (!call.settlement) call.adopt(child) })
+  child.onSettle(() => { if (!call.settlement) call.adopt(child) })
   return child
 }
-

@@ -160,8 +160,7 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
  * listened to, not wrapped again.
  */
 export function settleWithBody(reply: Reply, call: LiveCall, clock: Clock, unreadMs?: number): Reply {
-  call.status = reply.status
-  call.timings.headMs ??= clock.monoMs()
+  call.headArrived(reply.status)
   let managed: ManagedBody
   if (reply.body instanceof ManagedBody) managed = reply.body
   else {

@@ -33,6 +33,10 @@ export interface CallInit {
   maxOutputTokens?: number
   /** Smaller goes first. Defaults to the class's. */
   priority?: number
+  /** Name of the backend that was chosen for it. Default: the one that serves its model. */
+  backend?: string
+  /** Why it is made: an attempt's. */
+  purpose?: string
   /** Monotonic ms after which nobody wants the answer any more. */
   deadlineMs?: number
   wire?: WireRequest
@@ -57,6 +61,10 @@ export interface Call {
   readonly slo: SloClass
   readonly tenant: string
   readonly priority: number
+  /** The backend that was chosen for it, by name; undefined: the one that serves its model. */
+  readonly backend: string | undefined
+  /** `serve`, or what an attempt says of itself. */
+  readonly purpose: string
   readonly cacheClass: string | undefined
   readonly cacheKey: string | null | undefined
   readonly stream: boolean
@@ -102,6 +110,8 @@ export class LiveCall implements Call {
   readonly slo: SloClass
   readonly tenant: string
   priority: number
+  readonly backend: string | undefined
+  readonly purpose: string
   readonly cacheClass: string | undefined
   readonly cacheKey: string | null | undefined
   readonly stream: boolean
@@ -120,8 +130,10 @@ export class LiveCall implements Call {
   status: number | undefined
   /** Its own body counts its tokens and back-pressure: what an attempt counted is not added. */
   countsItself = false
-  /** Set by the lane while the call waits. */
+  /** Set by the lane while the call waits, and by whoever works for it. */
   onPriority: (() => void) | undefined
+  /** The call that this attempt works for; undefined for one that nobody waits for. */
+  serves: LiveCall | undefined
   readonly #clock: Clock
   /** Made when somebody asks for the signal: most calls end without anybody having. */
   #controller: AbortController | undefined
@@ -141,6 +153,8 @@ export class LiveCall implements Call {
     this.slo = init.slo
     this.tenant = init.tenant
     this.priority = init.priority ?? init.slo.priority
+    this.backend = init.backend
+    this.purpose = init.purpose ?? 'serve'
     this.cacheClass = init.cacheClass
     this.cacheKey = init.cacheKey
     this.stream = init.stream
@@ -225,18 +239,29 @@ export class LiveCall implements Call {
 
   /** Takes over where an attempt's time and tokens went: the last attempt to settle is the one that was served. */
   adopt(attempt: LiveCall): void {
-    const { enqueuedMs, heldMs, dispatchedMs, headMs, firstTokenMs, backpressureMs } = attempt.timings
+    this.#adoptMarks(attempt)
+    if (!this.countsItself) {
+      this.timings.backpressureMs += attempt.timings.backpressureMs
+      this.usage = attempt.usage
+    }
+    this.status ??= attempt.status
+    for (const [name, value] of attempt.facts) this.note(name, value)
+  }
+
+  /** The reply's head is here: whoever it is for can say where the time went before the body ends. */
+  headArrived(status: number): void {
+    this.status = status
+    this.timings.headMs ??= this.#clock.monoMs()
+    for (let served = this.serves; served && !served.settlement; served = served.serves) served.#adoptMarks(this)
+  }
+
+  #adoptMarks(attempt: LiveCall): void {
+    const { enqueuedMs, heldMs, dispatchedMs, headMs, firstTokenMs } = attempt.timings
     if (enqueuedMs !== undefined) this.timings.enqueuedMs ??= enqueuedMs
     if (heldMs !== undefined) this.timings.heldMs = heldMs
     if (dispatchedMs !== undefined) this.timings.dispatchedMs = dispatchedMs
     if (headMs !== undefined) this.timings.headMs = headMs
     if (firstTokenMs !== undefined) this.timings.firstTokenMs = firstTokenMs
-    if (!this.countsItself) {
-      this.timings.backpressureMs += backpressureMs
-      this.usage = attempt.usage
-    }
-    this.status ??= attempt.status
-    for (const [name, value] of attempt.facts) this.note(name, value)
   }
 
   /** First caller wins; later calls are ignored and return false. */

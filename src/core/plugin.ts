@@ -76,7 +76,10 @@ export interface Host<D extends Declares = Declares> {
   /** The backend that this call goes to unless a plugin says otherwise. Throws `model_not_found`. */
   route(call: Call): Backend
   lane(backend: string): LaneView
-  /** The one door to a backend: a child call with its own signal and settlement goes through the backend's lane. */
+  /**
+   * A call's second way to an answer: a child call with its own signal and settlement goes through the handlers inside this
+   * plugin, as `next` would, and then through the backend's lane.
+   */
   attempt(call: Call, options?: AttemptOptions): Promise<Reply>
   /** Shown under `plugins.<name>` in `/admin/state`. No prompt text, no credentials. */
   describe(fn: () => unknown): void
