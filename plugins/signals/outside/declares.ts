@@ -1,5 +1,6 @@
 /** What is measured outside of this process, declared once. */
 import { instrument, knob, label, signal } from '../../../src/index.ts'
+import { SOURCES } from './maps.ts'
 
 /** Longer than two of the longest intervals, so that a slow one never looks idle between two measurements. */
 const outside = { scope: ['backend'], aggregate: 'last', windowMs: 130_000, capacity: 64 } as const
@@ -21,7 +22,7 @@ export const FAILURES = ['timeout', 'connection', 'status', 'too_large', 'bad_re
 export type Failure = (typeof FAILURES)[number]
 
 const backend = label('Backend that the page tells about.', 32)
-const source = label('Kind of page.', 9, ['vllm', 'sglang', 'llamacpp', 'triton', 'dcgm', 'custom', 'promql'])
+const source = label('Kind of page.', 9, [...Object.keys(SOURCES), 'custom', 'promql'])
 
 export const instruments = {
   scrape: instrument({ name: 'flyball.outside_scrape_seconds', kind: 'histogram', unit: 's', doc: 'Time that a scrape of somebody’s metrics took, failed ones too.', labels: { backend, source }, buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 30] }),

@@ -41,6 +41,10 @@ export const SOURCES = {
     running: { metrics: ['llamacpp:requests_processing'], combine: 'sum' },
     kv_used: { metrics: ['llamacpp:kv_cache_usage_ratio'], combine: 'max' },
   },
+  tgi: {
+    queue_length: { metrics: ['tgi_queue_size'], combine: 'sum' },
+    running: { metrics: ['tgi_batch_current_size'], combine: 'sum' },
+  },
   triton: {
     gpu_use: { metrics: ['nv_gpu_utilization'], combine: 'max' },
     queue_length: { metrics: ['nv_inference_pending_request_count'], combine: 'sum' },

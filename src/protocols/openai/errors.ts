@@ -35,7 +35,10 @@ export function readError(document: unknown): ErrorDelta | undefined {
   // vLLM before 0.10 and TGI put the error's fields at the top or a bare text under `error`.
   if (typeof error === 'string' && error !== '') return { type: 'error', code: stringOf(document['error_type']) ?? 'error', message: error }
   if (document['object'] === 'error') return errorFrom(document)
-  return isObject(error) ? errorFrom(error) : undefined
+  if (isObject(error)) return errorFrom(error)
+  // The web framework's own words under vLLM and others: an address that it does not have.
+  const detail = stringOf(document['detail'])
+  return detail === undefined || document['choices'] !== undefined ? undefined : { type: 'error', code: 'error', message: detail }
 }
 
 function errorFrom(error: { readonly [key: string]: unknown }): ErrorDelta {

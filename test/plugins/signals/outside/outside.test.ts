@@ -2,13 +2,15 @@ import type { RequestListener } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import { outside, priority, throttle } from '../../../../plugins/builtin.ts'
 import { createGovernor, definePlugin, knob, type Backend, type Controller, type GovernorOptions, type Plugin, type Reading } from '../../../../src/index.ts'
+import type { SourceKind } from '../../../../plugins/signals/outside/maps.ts'
 import { HOLD_MS } from '../../../../src/control/loop.ts'
 import { z } from 'zod'
 import { answeringBackend } from '../../../support/test-host.ts'
 import { listen } from '../../../support/listen.ts'
 import { manualClock } from '../../../support/manual-clock.ts'
 import { waitFor } from '../../../support/wait-for.ts'
-import { DCGM, LLAMACPP, SGLANG, TRITON, TRITON_TRTLLM, VLLM, VLLM_OLD } from './pages.ts'
+import { captured } from '../../../support/captured.ts'
+import { DCGM, DCGM_PUBLISHED, LLAMACPP, SGLANG, SGLANG_PUBLISHED, TGI_PUBLISHED, TRITON, TRITON_TRTLLM, VLLM, VLLM_OLD } from './pages.ts'
 
 type Options = NonNullable<Parameters<typeof outside>[0]>
 const URL = 'http://upstream:8000/metrics'
@@ -34,11 +36,17 @@ async function rig(options: Options, rest: GovernorOptions & { extra?: readonly 
   return { clock, web, governor, read, values }
 }
 
-const onePage = (source: 'vllm' | 'sglang' | 'llamacpp' | 'triton' | 'dcgm', rest: object = {}): Options => ({ pages: [{ backend: 'b', url: URL, source, ...rest }] })
+const onePage = (source: SourceKind, rest: object = {}): Options => ({ pages: [{ backend: 'b', url: URL, source, ...rest }] })
 
 describe('metrics pages of others', () => {
   it.each([
-    ['vLLM', onePage('vllm'), VLLM, { queue_length: 11, running: 5, kv_used: 0.9 }],
+    ['vLLM, a real page: 4 of 40 run', onePage('vllm'), captured('vllm').get('metrics.txt').text, { queue_length: 36, running: 4, kv_used: 0.0009766817238432424 }],
+    ['llama.cpp, a real page: 2 of 39 run; it has no figure for KV any more', onePage('llamacpp'), captured('llama.cpp').get('metrics.txt').text, { queue_length: 37, running: 2 }],
+    ['Triton, a real page: of a machine without GPU', onePage('triton'), captured('triton').get('metrics.txt').text, { queue_length: 5 }],
+    ['SGLang, as published', onePage('sglang'), SGLANG_PUBLISHED, { queue_length: 2826, running: 162, kv_used: 0.28 }],
+    ['TGI, as published', onePage('tgi'), TGI_PUBLISHED, { queue_length: 0, running: 0 }],
+    ['DCGM, as published', onePage('dcgm'), DCGM_PUBLISHED, { gpu_use: 0 }],
+    ['vLLM, two engines', onePage('vllm'), VLLM, { queue_length: 11, running: 5, kv_used: 0.9 }],
     ['vLLM with the V0 engine', onePage('vllm'), VLLM_OLD, { queue_length: 0, kv_used: 0.25 }],
     ['Triton', onePage('triton'), TRITON, { gpu_use: 0.91, queue_length: 19 }],
     ['Triton, one model', onePage('triton', { signals: ['queue_length'], labels: { model: 'bert' } }), TRITON, { queue_length: 2 }],

@@ -1,6 +1,7 @@
 /**
- * Short metrics pages, written by us after each project's documentation and public examples of its page: metric names, types,
- * label names and number formats are theirs, the figures are ours. They are not captures: no such servers were at hand.
+ * Metrics pages for what no single server shows: several engines, GPUs and ranks, older names. Written by us after each
+ * project's documentation: names, types, labels and number formats are theirs, the figures ours. Pages of real servers lie in
+ * `test/fixtures/upstreams`; those at the end are lines of published ones.
  */
 const lines = (...all: string[]): string => `${all.join('\n')}\n`
 
@@ -95,4 +96,41 @@ export const SGLANG = lines(
   '# HELP sglang:token_usage The token usage.',
   '# TYPE sglang:token_usage gauge',
   'sglang:token_usage{engine_type="unified",model_name="qwen3",tp_rank="0",pp_rank="0"} 0.28',
+)
+
+/** Lines of a page of SGLang's, as its own documentation shows it (sgl-project/sglang, docs/references/production_metrics.md). */
+export const SGLANG_PUBLISHED = lines(
+  '# HELP sglang:token_usage The token usage',
+  '# TYPE sglang:token_usage gauge',
+  'sglang:token_usage{model_name="meta-llama/Llama-3.1-8B-Instruct"} 0.28',
+  '# TYPE sglang:time_to_first_token_seconds histogram',
+  'sglang:time_to_first_token_seconds_sum{model_name="meta-llama/Llama-3.1-8B-Instruct"} 2.3518979474117756e+06',
+  'sglang:time_to_first_token_seconds_bucket{le="+Inf",model_name="meta-llama/Llama-3.1-8B-Instruct"} 11008.0',
+  '# HELP sglang:num_running_reqs The number of running requests',
+  '# TYPE sglang:num_running_reqs gauge',
+  'sglang:num_running_reqs{model_name="meta-llama/Llama-3.1-8B-Instruct"} 162.0',
+  '# HELP sglang:num_queue_reqs The number of requests in the waiting queue',
+  '# TYPE sglang:num_queue_reqs gauge',
+  'sglang:num_queue_reqs{model_name="meta-llama/Llama-3.1-8B-Instruct"} 2826.0',
+)
+
+/** Lines of a page of TGI's (DataDog/integrations-core, hugging_face_tgi/tests/fixtures/payload.txt). */
+export const TGI_PUBLISHED = lines(
+  '# TYPE tgi_batch_concat counter',
+  'tgi_batch_concat{reason="chunking"} 3',
+  '',
+  '# HELP tgi_queue_size Current queue size',
+  '# TYPE tgi_queue_size gauge',
+  'tgi_queue_size 0',
+  '',
+  '# HELP tgi_batch_current_size Current batch size',
+  '# TYPE tgi_batch_current_size gauge',
+  'tgi_batch_current_size 0',
+)
+
+/** The line of one idle GPU (DataDog/integrations-core, dcgm/tests/fixtures/metrics.txt). */
+export const DCGM_PUBLISHED = lines(
+  '# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).',
+  '# TYPE DCGM_FI_DEV_GPU_UTIL gauge',
+  'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-20c56d28-0da5-6d26-a36a-e7af1ce2586e",device="nvidia0",modelName="Tesla T4",Hostname="424773df46e0",DCGM_FI_DRIVER_VERSION="460.106.00",DCGM_FI_PROCESS_NAME="/usr/bin/dcgm-exporter"} 0',
 )
