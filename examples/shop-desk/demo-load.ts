@@ -52,7 +52,7 @@ export function startDemoLoad(baseUrl: string, onPhase: (phase: Phase) => void, 
   }
 
   const fireOne = {
-    chat: () => fire('/v1/chat/completions', { model: 'shop-desk', temperature: 0, max_tokens: CHAT_TOKENS, stream: who.random() < 0.5, messages: [{ role: 'user', content: who.question() }] }),
+    chat: () => fire('/v1/chat/completions', { model: 'shop-desk', temperature: 0, max_tokens: CHAT_TOKENS, stream: who.random() < 0.5, messages: [...who.past(phase().turns), { role: 'user', content: who.question() }] }),
     orders: () => fire(`/orders/${who.order(phase().orders)}`),
     messages: () => fire('/messages', { text: who.message() }),
   }

@@ -1,6 +1,7 @@
 /** The console in a real browser. */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import type { Express } from 'express'
 import helmet from 'helmet'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect } from 'vitest'
@@ -51,10 +52,16 @@ chromium.describe('the console in Chromium', () => {
   let live: LiveConsole
   let url = ''
   let held: string | undefined
+  let refusing = false
   beforeAll(async () => {
     browser = await launchChromium()
     const demo = { phases: [{ name: 'calm', doc: 'quiet' }, { name: 'storm', doc: 'wild' }], current: () => ({ name: held ?? 'calm', held: held !== undefined }), hold: (name: string | undefined) => void (held = name) }
-    live = await liveConsole({ perS: 30, path: '/tools/flyball', prepare: (app) => void app.use(helmet()), console: { adminToken: TOKEN, title: 'test bench', demo } })
+    const prepare = (app: Express): void => {
+      app.use(helmet())
+      // A proxy in front of a gateway that restarts.
+      app.use('/tools/flyball/events', (_req, res, next) => (refusing ? void res.status(502).end() : next()))
+    }
+    live = await liveConsole({ perS: 30, path: '/tools/flyball', prepare, console: { adminToken: TOKEN, title: 'test bench', demo } })
     url = `${live.server.url}/tools/flyball`
     // Enough of a past for lines and moves.
     await waitFor(() => live.governor.decisions.total >= 4, 15_000)
@@ -77,8 +84,8 @@ chromium.describe('the console in Chromium', () => {
     expect(await page.title()).toBe('test bench')
     const goodput = (): Promise<string> => page.locator('#tiles li', { hasText: 'Goodput' }).locator('.value').innerText()
     const newest = (): Promise<string | null> => page.locator('#moves li').first().getAttribute('data-key')
-    const [first, move] = [await goodput(), await newest()]
-    expect(Number.parseFloat(first)).toBeGreaterThan(5)
+    const move = await newest()
+    await waitFor(async () => Number.parseFloat(await goodput()) > 5, 15_000)
     await page.waitForFunction((before) => (globalThis as unknown as { document: { querySelector(of: string): { dataset: { key: string } } } }).document.querySelector('#moves li').dataset.key !== before, move, { timeout: 10_000 })
     await page.locator('#link', { hasText: 'live' }).waitFor({ timeout: 10_000 })
     expect(await page.locator('#headline').innerText()).toMatch(/SLO met|Idle/)
@@ -227,8 +234,27 @@ chromium.describe('the console in Chromium', () => {
     expect(await rows(page)).toBeGreaterThan(0)
     await page.context().setOffline(true)
     await page.waitForFunction(() => ((globalThis as unknown as { document: { querySelector(of: string): { textContent: string } } }).document.querySelector('#link').textContent ?? '').includes('what you see is old'), undefined, { timeout: 15_000 })
+    // First of all it says so where one looks first, and in the tab.
+    expect(await page.locator('#headline').innerText()).toBe('No news from the gateway')
+    expect(await page.title()).toBe('▲ No news from the gateway · test bench')
     await page.context().setOffline(false)
     await page.waitForFunction(() => (globalThis as unknown as { document: { querySelector(of: string): { textContent: string } } }).document.querySelector('#link').textContent === 'live', undefined, { timeout: 15_000 })
+    await close()
+  }, 45_000)
+
+  it('asks again after a refusal, which ends a browser’s own attempts', async () => {
+    refusing = true
+    const { page, close } = await openPage(browser, url)
+    await page.waitForTimeout(1_000)
+    expect(await page.locator('#link').innerText()).toBe('connecting…')
+    refusing = false
+    await opened(page)
+    live.server.server.closeAllConnections()
+    refusing = true
+    await page.waitForFunction(() => ((globalThis as unknown as { document: { querySelector(of: string): { textContent: string } } }).document.querySelector('#headline').textContent ?? '').includes('No news'), undefined, { timeout: 15_000 })
+    refusing = false
+    await page.locator('#link', { hasText: 'live' }).waitFor({ timeout: 15_000 })
+    expect(await page.locator('#headline').innerText()).toMatch(/SLO met|Idle/)
     await close()
   }, 45_000)
 

@@ -25,6 +25,7 @@ const PAGE_FILES = [
   'operator.js',
   'plot.js',
   'slow-calls.js',
+  'sparkline.js',
   'store.js',
   'story.js',
   'theme.js',

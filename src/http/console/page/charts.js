@@ -1,23 +1,13 @@
 /** What users get: attainment, goodput, the three latencies. */
 import { byId, make } from './dom.js'
 import { Plot } from './plot.js'
-import { movingSum } from './store.js'
 import { duration, number, percent } from './words.js'
 
-/** Shares and rates are over so many seconds, as the quantiles are. */
-const SPAN_S = 10
+const NO_CALLS = 'No calls in this time'
+const NO_TOKENS = 'No tokens in this time'
 
-const share = (part, group) => (store, from) => {
-  const start = Math.max(0, from - SPAN_S)
-  const whole = movingSum(store.column(`calls|offered|${group()}`, start), SPAN_S)
-  const parts = movingSum(store.column(`calls|${part}|${group()}`, start), SPAN_S)
-  return whole.map((total, i) => (total === 0 ? null : parts[i] / total)).slice(from - start)
-}
-
-const perSecond = (part, group) => (store, from) => {
-  const start = Math.max(0, from - SPAN_S)
-  return movingSum(store.column(`calls|${part}|${group()}`, start), SPAN_S).map((total) => total / SPAN_S).slice(from - start)
-}
+const share = (part, group) => (store, from) => store.share(part, group(), from)
+const perSecond = (part, group) => (store, from) => store.perS(part, group(), from)
 
 export function charts(store) {
   const select = byId('group')
@@ -28,15 +18,16 @@ export function charts(store) {
     return classes.find(({ name }) => group() === `class=${name}`) ?? classes[0] ?? {}
   }
   const level = (value) => (st, from) => st.times.slice(from).map(() => value() ?? null)
-  const latency = (metric, title, promise) =>
+  const latency = (metric, title, promise, empty = NO_CALLS) =>
     new Plot({
       title,
       format: duration,
+      empty,
       series: [
         { label: 'p50', colour: 'c3', of: (st, from) => st.column(`latency|${metric}|p50|${group()}`, from) },
         { label: 'p95', colour: 'c1', width: 2.25, of: (st, from) => st.column(`latency|${metric}|p95|${group()}`, from) },
         { label: 'p99', colour: 'c4', width: 1, of: (st, from) => st.column(`latency|${metric}|p99|${group()}`, from) },
-        { label: 'promised', colour: 'c7', dash: [6, 4], width: 1.25, of: level(promise) },
+        { label: 'promised', colour: 'c7', dash: [6, 4], width: 1.25, level: true, of: level(promise) },
       ],
     })
 
@@ -45,10 +36,11 @@ export function charts(store) {
       title: 'SLO attainment',
       hint: 'share of offered calls, over 10 s',
       format: percent,
+      empty: NO_CALLS,
       top: 1,
       series: [
         { label: 'met', colour: 'c1', width: 2.25, fill: true, of: share('met', group) },
-        { label: 'promised', colour: 'c7', dash: [6, 4], width: 1.25, of: level(() => slo().quantile) },
+        { label: 'promised', colour: 'c7', dash: [6, 4], width: 1.25, level: true, of: level(() => slo().quantile) },
       ],
     }),
     new Plot({
@@ -63,8 +55,8 @@ export function charts(store) {
       ],
     }),
     latency('start', 'Time to start', () => slo().startMs),
-    latency('ttft', 'Time to first token', () => slo().ttftMs),
-    latency('itl', 'Time between tokens', () => slo().itlMs),
+    latency('ttft', 'Time to first token', () => slo().ttftMs, NO_TOKENS),
+    latency('itl', 'Time between tokens', () => slo().itlMs, NO_TOKENS),
     latency('e2e', 'Whole call', () => slo().e2eMs),
   ]
   byId('users').append(...plots.map((plot) => make('div', { class: 'card' }, plot.element)))

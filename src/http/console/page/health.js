@@ -1,6 +1,6 @@
 /** Backends, uplift, and all knobs: the tables. */
 import { byId, make, reconcile, setText } from './dom.js'
-import { duration, number, percent, scopeShort, withUnit } from './words.js'
+import { boundsText, duration, number, percent, scopeShort, withUnit } from './words.js'
 
 const WINDOW_S = 60
 
@@ -47,7 +47,7 @@ export function health(store, operator) {
           make('th', { scope: 'row', text: knob.name, title: spec?.doc }),
           make('td', { text: knob.key ? scopeShort(knob.key) : 'everywhere' }),
           make('td', { class: 'num' }),
-          make('td', { text: spec ? `${number(spec.min)} to ${number(spec.max)}` : '' }),
+          make('td', { text: spec ? boundsText(spec) : '' }),
           make('td'),
           make('td', {}, make('button', { type: 'button', onclick: () => operator.pinOrUnpin(knob.id) })))
       },
@@ -81,7 +81,10 @@ const UPLIFT = [
 ]
 
 function upliftContent(uplift) {
-  if (!uplift) return [make('p', { class: 'muted', text: 'Not measured here: no experiment holds the static values in a share of time, so there is nothing to compare with.' })]
+  if (!uplift) return [
+    make('p', { text: 'Not measured here.' }),
+    make('p', { class: 'muted', text: 'With “switchback” in the configuration your static values hold for a tenth of the time, and this tells what the loops bring in the rest of it.' }),
+  ]
   if (!uplift.attainment) return [make('p', { text: `${uplift.pairs} of 4 pairs of blocks so far: too few for an interval.` }), make('p', { class: 'muted', text: `Now: ${uplift.phase === 'static' ? 'the static values hold' : uplift.phase === 'washout' ? 'between the two' : 'the loops govern'}.` })]
   const rows = UPLIFT.filter(([name]) => uplift[name]).map(([name, label, format, good]) => {
     const { mean, low, high } = uplift[name]

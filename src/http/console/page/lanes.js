@@ -27,7 +27,7 @@ export function lanes(store) {
     const starting = (prefix) => names.filter((name) => name.startsWith(prefix))
     const backends = starting('lane|inFlight|').map((name) => name.slice(14))
     plots = [
-      new Plot({ title: 'Waiting, by class', hint: 'calls in the lanes’ queues', format: number, series: coloured(starting('queue|'), ([name, backend]) => (backends.length > 1 ? `${name} at ${backend}` : name)).map(onlySeen) }),
+      new Plot({ title: 'Waiting, by class', empty: 'Nobody waits', hint: 'calls in the lanes’ queues', format: number, series: coloured(starting('queue|'), ([name, backend]) => (backends.length > 1 ? `${name} at ${backend}` : name)).map(onlySeen) }),
       new Plot({
         title: 'In flight',
         hint: 'dashed: the limit',
@@ -38,11 +38,12 @@ export function lanes(store) {
         ]),
       }),
     ]
-    if (starting('batch|').length > 0) plots.push(new Plot({ title: 'Batch sizes', hint: 'mean and largest of 5 s', format: number, series: coloured(starting('batch|'), ([kind, backend]) => `${backend}, ${kind}`).map(onlySeen) }))
+    if (starting('batch|').length > 0) plots.push(new Plot({ title: 'Batch sizes', empty: 'No batches in this time', hint: 'mean and largest of 5 s', format: number, series: coloured(starting('batch|'), ([kind, backend]) => `${backend}, ${kind}`).map(onlySeen) }))
     if (starting('cache|').length > 0) {
       plots.push(
         new Plot({
           title: 'Cache',
+          empty: 'No cacheable calls in this time',
           hint: 'share of cacheable calls, over 10 s',
           format: percent,
           top: 1,
@@ -50,7 +51,7 @@ export function lanes(store) {
         }),
       )
     }
-    if (starting('kv|').length > 0) plots.push(new Plot({ title: 'Key-value memory in use', format: percent, top: 1, series: coloured(starting('kv|'), ([backend]) => backend) }))
+    if (starting('kv|').length > 0) plots.push(new Plot({ title: 'Key-value memory in use', empty: 'No backend tells', format: percent, top: 1, series: coloured(starting('kv|'), ([backend]) => backend) }))
     byId('lanes').append(...plots.map((plot) => make('div', { class: 'card' }, plot.element)))
   }
 

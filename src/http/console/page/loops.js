@@ -1,12 +1,12 @@
 /** Each loop: what it sees against what it wants, and the knob it turns, on one time axis with its moves. */
 import { byId, make, reconcile, setText } from './dom.js'
 import { Plot } from './plot.js'
-import { duration, knobShort, modeName, modeSign, number, numberCalled, numberLabel, reasonLong, reasonShort, scopeOf, scopeShort, withUnit } from './words.js'
+import { boundsText, duration, knobShort, modeName, modeSign, numberCalled, numberLabel, reasonLong, reasonShort, scopeOf, scopeShort, withUnit } from './words.js'
 
 const HEIGHT_REM = 6
 const SHORT_HEIGHT_REM = 5
 
-export const loopName = ({ controller, key }) => (key ? `${controller}, ${scopeShort(key)}` : controller)
+export const loopName = ({ controller, key }) => (key ? `${controller} · ${scopeShort(key)}` : controller)
 
 class LoopCard {
   constructor(store, loop, openStory, operator) {
@@ -17,16 +17,18 @@ class LoopCard {
     this.watched = new Plot({
       title: 'Sees',
       heightRem: HEIGHT_REM,
+      times: loop.knobs.length === 0,
+      empty: 'Nothing to see yet',
       format: (value) => numberCalled(this.observedName, value),
       marks,
       onMark: openStory,
       series: [
         { label: 'observed', colour: 'c1', width: 2, gaps: false, of: (st, from) => st.column(`loop|observed|${this.id}`, from) },
-        { label: 'target', colour: 'c7', dash: [6, 4], width: 1.25, gaps: false, of: (st, from) => st.column(`loop|target|${this.id}`, from) },
+        { label: 'target', colour: 'c7', dash: [6, 4], width: 1.25, level: true, gaps: false, of: (st, from) => st.column(`loop|target|${this.id}`, from) },
         { label: 'predicted', colour: 'c6', width: 1.25, gaps: false, of: (st, from) => st.column(`loop|predicted|${this.id}`, from) },
       ],
     })
-    this.knobs = loop.knobs.map((id) => this.#knob(store, id, marks, openStory, operator))
+    this.knobs = loop.knobs.map((id, i) => this.#knob(store, id, marks, openStory, operator, i === loop.knobs.length - 1))
     this.mode = make('span', { class: 'mode' })
     this.why = make('p')
     this.element = make(
@@ -39,7 +41,8 @@ class LoopCard {
     )
   }
 
-  #knob(store, id, marks, openStory, operator) {
+  /** Only the lowest chart names the time: all of a card share the axis. */
+  #knob(store, id, marks, openStory, operator, lowest) {
     const name = id.slice(0, id.indexOf('{'))
     const spec = store.knobSpecs.get(name)
     const value = make('strong', { class: 'knob-value' })
@@ -57,13 +60,14 @@ class LoopCard {
       caption: [value, note, pin],
       legend: false,
       heightRem: SHORT_HEIGHT_REM,
+      times: lowest,
       format: (value) => withUnit(value, /^\{/.test(spec.unit) ? '1' : spec.unit),
       marks,
       onMark: openStory,
       series: [
         { label: 'in force', colour: 'c3', width: 2.25, step: true, of: (st, from) => st.column(`knob|${id}`, from) },
-        { label: 'upper bound', colour: 'c6', dash: [2, 3], width: 1, of: bound(spec.max) },
-        { label: 'lower bound', colour: 'c6', dash: [2, 3], width: 1, of: bound(spec.min) },
+        { label: 'upper bound', colour: 'c6', dash: [2, 3], width: 1, level: true, of: bound(spec.max) },
+        { label: 'lower bound', colour: 'c6', dash: [2, 3], width: 1, level: true, of: bound(spec.min) },
       ],
     })
     return { id, spec, plot, value, note, pin }
@@ -80,7 +84,7 @@ class LoopCard {
       const knob = this.store.state.knobs.find((one) => one.id === id)
       if (knob) {
         setText(value, withUnit(knob.value, spec.unit))
-        setText(note, `bounds ${number(spec.min)} to ${number(spec.max)}${knob.layer === 'pin' ? `; pinned${knob.pinEnds ? `, ${duration(knob.pinEnds - this.store.nowS * 1_000)} left` : ''}` : knob.layer === 'controller' || knob.layer === 'start' ? '' : `; set by ${knob.layer}`}`)
+        setText(note, `${boundsText(spec)}${knob.layer === 'pin' ? `; pinned${knob.pinEnds ? `, ${duration(knob.pinEnds - this.store.nowS * 1_000)} left` : ''}` : knob.layer === 'controller' || knob.layer === 'start' ? '' : `; set by ${knob.layer}`}`)
         note.classList.toggle('pinned', knob.layer === 'pin')
         pin.hidden = !operator.unlocked
         setText(pin, knob.pin === undefined ? 'Pin…' : 'Unpin')

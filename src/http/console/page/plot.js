@@ -3,7 +3,12 @@ import { make, setText } from './dom.js'
 import { colour, fontPx } from './theme.js'
 
 const shared = { live: new Set() }
-const LEGEND_HEIGHT_REM = 7.5
+const HEIGHT_REM = 7.5
+/** On a wall of screen the charts grow too: by at most so much, from so many pixels of height on. */
+const MOST_GROWN = 1.8
+const USUAL_HEIGHT_PX = 1_000
+/** A promise further above the curves than this would press them flat; the legend says where it is. */
+const NEAR = 4
 /** The time axis is never shorter, s. */
 const LEAST_S = 60
 
@@ -14,13 +19,14 @@ export function repaintAll() {
 
 /**
  * @typedef {{ label: string, colour: string, of: (store: import('./store.js').Store, from: number) => (number | null)[],
- *   step?: boolean, dash?: number[], width?: number, fill?: boolean, hidden?: boolean, gaps?: boolean }} Series
+ *   step?: boolean, dash?: number[], width?: number, fill?: boolean, gaps?: boolean,
+ *   level?: boolean }} Series `level`: where the others should be; drawn while they are near it, and nothing on its own
  */
 
 export class Plot {
   /**
    * @param {{ title: string, hint?: string, series: Series[], format: (value: number | null) => string, heightRem?: number,
-   *   zero?: boolean, top?: number, level?: number,
+   *   zero?: boolean, top?: number, empty?: string, times?: boolean,
    *   caption?: Node[], legend?: boolean,
    *   marks?: (store: object, fromS: number) => { t: number, seq: number, dry: boolean }[], onMark?: (seq: number) => void }} options
    */
@@ -28,10 +34,12 @@ export class Plot {
     this.options = options
     this.canvas = make('div', { class: 'canvas', role: 'img', 'aria-label': `Chart over time: ${options.title}. The values of now are in its legend.` })
     this.legend = make('ul', { class: 'legend' })
+    /** Said where there is nothing to draw: axes with no curve look like zero. */
+    this.empty = make('span', { class: 'empty', text: options.empty ?? 'Nothing yet' })
     this.hint = make('span', { class: 'hint', text: options.hint ?? '' })
     this.title = make('strong', { text: options.title })
     this.caption = make('figcaption', {}, this.title, ...(options.caption ?? []), this.hint)
-    this.element = make('figure', { class: 'plot' }, this.caption, this.canvas, ...(options.legend === false ? [] : [this.legend]))
+    this.element = make('figure', { class: 'plot' }, this.caption, make('div', { class: 'stage' }, this.canvas, this.empty), ...(options.legend === false ? [] : [this.legend]))
     this.entries = options.series.map(({ label, colour: name }) => {
       const now = make('span', { class: 'now' })
       const swatch = make('span', { class: 'swatch' })
@@ -57,7 +65,8 @@ export class Plot {
   }
 
   get height() {
-    return Math.round((this.options.heightRem ?? LEGEND_HEIGHT_REM) * fontPx())
+    const grown = Math.min(MOST_GROWN, Math.max(1, innerHeight / USUAL_HEIGHT_PX))
+    return Math.round((this.options.heightRem ?? HEIGHT_REM) * fontPx() * grown)
   }
 
   remove() {
@@ -79,12 +88,19 @@ export class Plot {
     const times = store.times.slice(from)
     // A young process has no past: its first minutes fill the width.
     this.range = [Math.max(store.nowS - seconds, Math.min(store.times[0] ?? 0, store.nowS - LEAST_S)), store.nowS]
-    this.data = [times, ...this.options.series.map((series) => series.of(store, from))]
+    const columns = this.options.series.map((series) => series.of(store, from))
+    const curves = columns.filter((_, i) => !this.options.series[i].level)
+    const highest = curves.reduce((top, column) => column.reduce((most, value) => (value > most ? value : most), top), Number.NEGATIVE_INFINITY)
+    this.isEmpty = curves.every((column) => column.every((value) => value === null))
+    this.empty.hidden = !this.isEmpty
+    this.data = [times, ...columns.map((column, i) => (this.options.series[i].level && this.options.top === undefined ? column.map((value) => (value !== null && value <= NEAR * highest ? value : null)) : column))]
+    /** What the legend says: also of a promise that is out of the picture. */
+    this.told = columns
     this.marked = this.options.marks?.(store, this.range[0]) ?? []
     this.options.series.forEach((series, i) => {
       const { item, now } = this.entries[i]
-      const column = this.data[i + 1]
-      item.hidden = series.hidden === true || column.every((value) => value === null)
+      const column = columns[i]
+      item.hidden = column.every((value) => value === null)
       // What is only told now and then stands until it is told again.
       const latest = series.gaps === false ? column.findLast((value) => value !== null) : column.at(-1)
       if (this.hovered === undefined) setText(now, this.options.format(latest ?? null))
@@ -106,7 +122,7 @@ export class Plot {
   }
 
   #options(width) {
-    const { series, format, zero = true, top, onMark } = this.options
+    const { series, format, zero = true, top, times = true, onMark } = this.options
     const font = `${Math.round(fontPx() * 0.78)}px ${getComputedStyle(document.body).fontFamily}`
     const axis = { stroke: colour('muted'), font, grid: { stroke: colour('grid'), width: 1 }, ticks: { show: false } }
     return {
@@ -120,15 +136,14 @@ export class Plot {
         y: { range: (_, low, high) => yRange(low, high, zero, top) },
       },
       axes: [
-        { ...axis, size: fontPx() * 1.5, gap: 4, space: fontPx() * 5, values: (_, splits) => splits.map(clock) },
-        { ...axis, size: fontPx() * 3.6, gap: 4, space: fontPx() * 1.9, values: (_, splits) => splits.map((value) => format(value)) },
+        { ...axis, size: fontPx() * (times ? 1.5 : 0.4), gap: 4, space: fontPx() * 5, values: (_, splits) => splits.map((split) => (times ? clock(split) : '')) },
+        { ...axis, size: fontPx() * 3.6, gap: 4, space: fontPx() * 1.9, values: (_, splits) => splits.map((value) => (this.isEmpty ? '' : format(value))) },
       ],
       series: [
         {},
-        ...series.map(({ colour: name, step, dash, width: lineWidth = 1.75, fill, hidden, gaps = true }) => ({
+        ...series.map(({ colour: name, step, dash, width: lineWidth = 1.75, fill, gaps = true }) => ({
           stroke: colour(name),
           width: lineWidth,
-          show: hidden !== true,
           spanGaps: !gaps,
           points: { show: false },
           ...(dash ? { dash } : {}),
@@ -193,7 +208,7 @@ export class Plot {
     this.hovered = left !== undefined && left >= 0 && idx !== null ? idx : undefined
     if (onMark) chart.over.classList.toggle('pointing', this.#markNear(chart, left) !== undefined)
     this.options.series.forEach((_, i) => {
-      const column = this.data[i + 1]
+      const column = this.told[i]
       setText(this.entries[i].now, this.options.format((this.hovered === undefined ? column.at(-1) : column[this.hovered]) ?? null))
     })
   }
@@ -202,6 +217,8 @@ export class Plot {
 function yRange(low, high, zero, top) {
   if (low === null || high === null || low === undefined || high === undefined) return [0, top ?? 1]
   if (top !== undefined) return [zero ? 0 : low, Math.max(top, high)]
+  // All zero: half a picture of nothing would look like something.
+  if (zero && low === 0 && high === 0) return [0, 1]
   const from = zero ? Math.min(0, low) : low
   const pad = (high - from || Math.abs(high) || 1) * 0.12
   return [zero ? from : from - pad, high + pad]

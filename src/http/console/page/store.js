@@ -1,6 +1,8 @@
 /** What the page knows: half an hour of rows by series, the moves, the slow calls, and the state of this second. */
 
 const KEPT_ROWS = 1_800
+/** Shares and rates as curves are over so many seconds, as the quantiles are. */
+const SPAN_S = 10
 /** Trimmed in pieces: moving every column each second would be waste. */
 const TRIM_EVERY = 120
 const KEPT_STORIES = 2_000
@@ -124,6 +126,20 @@ export class Store {
   attainment(group, seconds, endS = this.nowS) {
     const offered = this.sum(`calls|offered|${group}`, seconds, endS)
     return offered === 0 ? null : this.sum(`calls|met|${group}`, seconds, endS) / offered
+  }
+
+  /** Share of offered calls, second by second from row `from` on; null where there were none. */
+  share(part, group, from) {
+    const start = Math.max(0, from - SPAN_S)
+    const whole = movingSum(this.column(`calls|offered|${group}`, start), SPAN_S)
+    const parts = movingSum(this.column(`calls|${part}|${group}`, start), SPAN_S)
+    return whole.map((total, i) => (total === 0 ? null : parts[i] / total)).slice(from - start)
+  }
+
+  /** Calls per second, from row `from` on. */
+  perS(part, group, from) {
+    const start = Math.max(0, from - SPAN_S)
+    return movingSum(this.column(`calls|${part}|${group}`, start), SPAN_S).map((total) => total / SPAN_S).slice(from - start)
   }
 
   /** Groups of calls that have been seen. */

@@ -1,10 +1,13 @@
 /** The first thing to see: do users get what they were promised, and if not, what stands in the way. */
 import { byId, make, reconcile, setText } from './dom.js'
 import { moveText } from './moves.js'
+import { drawSparkline, sparkline } from './sparkline.js'
 import { ago, duration, knobShort, modeName, number, percent, reasonShort, scopeShort } from './words.js'
 
 const WINDOW_S = 60
 const NOW_S = 10
+/** How far back the lines beside the numbers go. */
+const SPARK_S = 300
 /** Fewer calls in the window say nothing about a class. */
 const MIN_CALLS = 10
 /** In the order of interest when nothing is promised of them. */
@@ -28,27 +31,44 @@ export function verdict(store) {
     const worst = judged.toSorted((a, b) => order.indexOf(b.level) - order.indexOf(a.level) || a.attained - a.slo.quantile - (b.attained - b.slo.quantile))[0]
     const needs = attentionOf(store)
     const level = worst?.level ?? (needs.some((need) => need.level === 'bad') ? 'bad' : 'idle')
-    byId('verdict').dataset.level = level === 'good' && needs.some((need) => need.level === 'bad') ? 'warn' : level
-
-    const { headline, because } = words(worst, judged, state, store)
-    setText(byId('headline'), headline)
-    setText(byId('because'), because)
+    const unwell = needs.some((need) => need.level === 'bad')
+    const { headline, because } = words(worst, judged, state, store, unwell)
+    show(level === 'good' && unwell ? 'warn' : level, headline, because)
     reconcile(byId('attention'), needs, ({ key }) => key, () => make('li', {}, make('span')), (element, { level: itsLevel, text }) => {
       element.dataset.level = itsLevel
       setText(element.firstElementChild, text)
     })
-    reconcile(byId('tiles'), tilesOf(store, classes), ({ label }) => label, ({ label }) => make('li', {}, make('span', { class: 'label', text: label }), make('span', { class: 'value' }), make('span', { class: 'note' })), (element, tile) => {
+    reconcile(byId('tiles'), tilesOf(store, classes), ({ label }) => label, ({ label }) => make('li', {}, make('span', { class: 'label', text: label }), make('span', { class: 'value' }), make('span', { class: 'note' }), sparkline()), (element, tile) => {
       element.dataset.level = tile.level ?? ''
       setText(element.children[1], tile.value)
       setText(element.children[2], tile.note)
+      drawSparkline(element.children[3], tile.past, tile.top)
     })
   }
-  return { draw }
+
+  /** Nothing has come for so long. What is on the page is the past then, and nobody may take it for the present. */
+  function lost(silentS) {
+    if (store.state === undefined) return show('lost', 'The gateway does not answer', 'Trying again every few seconds.')
+    show('lost', 'No news from the gateway', `For ${duration(silentS * 1_000)}. It is gone, or the network in between is; trying again. All below is the last that it said.`)
+  }
+
+  /** The same in the bar and in the tab: this page is often scrolled down, or behind others. */
+  function show(level, headline, because) {
+    byId('verdict').dataset.level = level
+    byId('bar').dataset.level = level
+    setText(byId('headline'), headline)
+    setText(byId('because'), because)
+    document.title = QUIET.has(level) ? store.abilities.title : `▲ ${headline} · ${store.abilities.title}`
+  }
+  return { draw, lost }
 }
 
-function words(worst, judged, state, store) {
+const QUIET = new Set(['good', 'idle'])
+
+function words(worst, judged, state, store, unwell) {
   if (!worst) {
     if (!state.ready) return { headline: state.draining ? 'Shutting down' : 'Not ready yet', because: 'The backends warm up.' }
+    if (unwell) return { headline: 'Idle, but not well', because: 'Hardly anything was asked in the last minute, and the next who asks may be let down.' }
     return { headline: 'Idle', because: 'Hardly anything was asked in the last minute.' }
   }
   const others = judged.filter((one) => one !== worst).map(({ slo, attained }) => `${slo.name} ${percent(attained)} of ${percent(slo.quantile)}`)
@@ -113,14 +133,21 @@ function tilesOf(store, classes) {
   const quantile = urgent.quantile === 0.99 ? 'p99' : urgent.quantile === 0.5 ? 'p50' : 'p95'
   const called = classes.filter(({ slo, offered: calls }) => calls > 0 || store.sum(`calls|offered|class=${slo.name}`, 600) > 0)
   const waiting = store.state.backends.reduce((sum, backend) => sum + backend.waiting, 0)
+  const from = store.from(SPARK_S)
   return [
-    ...(called.length > 0 ? called : classes).slice(0, 3).map(({ slo, attained, level, offered: calls }) => ({ label: `SLO met, ${slo.name}`, value: percent(attained), note: calls === 0 ? 'no calls' : `of ${percent(slo.quantile)} promised`, level })),
-    { label: 'Goodput', value: `${number(goodPerS)} /s`, note: `of ${number(offeredPerS)} /s offered` },
-    { label: 'Turned away', value: percent(share('shed')), note: `failed ${percent(share('failed'))}`, level: (share('failed') ?? 0) > 0.01 ? 'bad' : (share('shed') ?? 0) > 0.01 ? 'warn' : undefined },
+    ...(called.length > 0 ? called : classes).slice(0, 3).map(({ slo, attained, level, offered: calls }) => ({ label: `SLO met, ${slo.name}`, value: percent(attained), note: calls === 0 ? 'no calls' : `of ${percent(slo.quantile)} promised`, level, past: store.share('met', `class=${slo.name}`, from), top: 1 })),
+    { label: 'Goodput', value: `${number(goodPerS)} /s`, note: `of ${number(offeredPerS)} /s offered`, past: store.perS('met', 'all', from) },
+    { label: 'Turned away', value: percent(share('shed')), note: `failed ${percent(share('failed'))}`, level: (share('failed') ?? 0) > 0.01 ? 'bad' : (share('shed') ?? 0) > 0.01 ? 'warn' : undefined, past: store.share('shed', 'all', from), top: 0.1 },
     ...shown.map(({ metric, label, target }) => {
-      const value = store.latest(`latency|${metric}|${quantile}|class=${urgent.name}`)
-      return { label: `${label}, ${quantile}`, value: duration(value), note: target === undefined ? 'nothing promised' : `${duration(target)} promised`, level: target !== undefined && value !== null && value > target ? 'warn' : undefined }
+      const name = `latency|${metric}|${quantile}|class=${urgent.name}`
+      const value = store.latest(name)
+      return { label: `${label}, ${quantile}`, value: duration(value), note: target === undefined ? 'no promise' : `of ${duration(target)} promised`, level: target !== undefined && value !== null && value > target ? 'warn' : undefined, past: store.column(name, from) }
     }),
-    { label: 'Waiting', value: number(waiting), note: `${number(store.state.backends.reduce((sum, backend) => sum + backend.inFlight, 0))} in flight` },
+    { label: 'Waiting', value: number(waiting), note: `${number(store.state.backends.reduce((sum, backend) => sum + backend.inFlight, 0))} in flight`, past: waitingPast(store, from) },
   ]
+}
+
+function waitingPast(store, from) {
+  const columns = store.state.backends.map(({ name }) => store.column(`lane|waiting|${name}`, from))
+  return store.times.slice(from).map((_, i) => columns.reduce((sum, column) => sum + (column[i] ?? 0), 0))
 }

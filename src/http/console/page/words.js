@@ -8,7 +8,7 @@ export function number(value) {
   if (size >= 1_000) return Math.round(value).toLocaleString('en').replaceAll(',', '\u202f')
   if (size >= 100 || Number.isInteger(value)) return String(Math.round(value))
   if (size >= 10) return trimmed(value.toFixed(1))
-  return size >= 0.0005 || size === 0 ? trimmed(value.toPrecision(2)) : value.toExponential(1)
+  return size >= 0.00001 || size === 0 ? trimmed(value.toPrecision(2)) : value.toExponential(1)
 }
 
 const trimmed = (text) => (text.includes('.') ? text.replace(/\.?0+$/, '') : text)
@@ -17,10 +17,12 @@ const trimmed = (text) => (text.includes('.') ? text.replace(/\.?0+$/, '') : tex
 export function duration(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return '–'
   const size = Math.abs(ms)
+  if (size === 0) return '0'
   if (size < 1_000) return `${number(ms)} ms`
   if (size < 60_000) return `${trimmed((ms / 1_000).toPrecision(3))} s`
   if (size < 7_200_000) return `${trimmed((ms / 60_000).toPrecision(2))} min`
-  return `${trimmed((ms / 3_600_000).toPrecision(2))} h`
+  if (size < 172_800_000) return `${trimmed((ms / 3_600_000).toPrecision(2))} h`
+  return `${number(Math.round(ms / 86_400_000))} d`
 }
 
 export function percent(share) {
@@ -38,6 +40,12 @@ export function withUnit(value, unit) {
   return `${number(value)} ${/^\{.+\}$/.test(unit) && value !== 1 ? plural(name) : name}`
 }
 
+/** `100 ms to 7 d`, `1 to 10 000`. */
+export function boundsText({ min, max, unit }) {
+  const plain = unit === 'ms' || unit === 's' ? unit : '1'
+  return `${withUnit(min, plain)} to ${withUnit(max, plain)}`
+}
+
 const plural = (name) => (/(s|x|ch|sh)$/.test(name) ? `${name}es` : `${name}s`)
 
 /** Names of a decision's numbers carry their unit: `p95Ms`, `perS`. */
@@ -50,8 +58,11 @@ export function numberCalled(name, value) {
   return number(value)
 }
 
-/** `p95Ms` → p95, `staleUpper` → stale upper. */
-export const numberLabel = (name) => (name === 'atMs' ? 'latency' : name.replace(/^perS$/, 'rate').replace(/PerS$/, 'Rate').replace(/(Ms|S)$/, '').replaceAll(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`))
+/** Names that say too little by themselves. */
+const LABELS = { atMs: 'latency', perS: 'rate', upperPerS: 'rate, at most', staleUpper: 'stale share, at most', wantedS: 'TTL wanted' }
+
+/** `p95Ms` → p95, `workPerCall` → work per call. */
+export const numberLabel = (name) => (LABELS[name] ?? name.replace(/PerS$/, 'Rate').replace(/(Ms|S)$/, '').replaceAll(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`))
 
 /** The closed set of reasons: short, and as a sentence. */
 const REASONS = {
