@@ -44,6 +44,6 @@ export const instruments = {
   utilisation: instrument({ name: 'flyball.throttle_utilisation', kind: 'gauge', unit: '1', doc: 'Work in flight over what the limit allows, or the backend’s own measure where one is named.', labels: { backend }, observed: true }),
   rejectRate: instrument({ name: 'flyball.throttle_reject_rate', kind: 'gauge', unit: '1', doc: 'Share of arrivals that the priority shedder turns away, least urgent first.', labels: { backend }, observed: true }),
   expectedWait: instrument({ name: 'flyball.throttle_expected_wait_seconds', kind: 'gauge', unit: 's', doc: 'Wait that an urgent call arriving now would have.', labels: { backend }, observed: true }),
-  budgetLeft: instrument({ name: 'flyball.throttle_budget_left', kind: 'gauge', unit: '1', doc: 'What is left of a provider’s budget of this minute, as a share.', labels: { backend, budget: label('Which budget.', 5, ['requests', 'tokens', 'inputTokens', 'outputTokens']) }, observed: true }),
+  budgetLeft: instrument({ name: 'flyball.throttle_budget_left', kind: 'gauge', unit: '1', doc: 'What is left in a provider’s bucket, as a share of what it was seen to hold.', labels: { backend, budget: label('Which budget.', 5, ['requests', 'tokens', 'inputTokens', 'outputTokens']) }, observed: true }),
   gateSeconds: instrument({ name: 'flyball.throttle_gate_seconds', kind: 'gauge', unit: 's', doc: 'Time until the provider may be asked again, as its retry-after said.', labels: { backend }, observed: true }),
 } as const

@@ -1,6 +1,6 @@
 /** A hosted provider's limits, kept on our side: nothing is sent that would be turned away. */
 import { readRateLimits, type Call, type Clock, type Reply, type Settlement, type Waiter } from '../../../src/index.ts'
-import { SlidingBudget, type Charge } from './sliding-budget.ts'
+import { TokenBucket, type Charge } from './token-bucket.ts'
 
 export const BUDGETS = ['requests', 'tokens', 'inputTokens', 'outputTokens'] as const
 export type Budget = (typeof BUDGETS)[number]
@@ -17,7 +17,7 @@ const RETRY_SPREAD = 0.1
 
 export class ProviderLedger {
   readonly #clock: Clock
-  readonly #budgets: Readonly<Record<Budget, SlidingBudget>>
+  readonly #budgets: Readonly<Record<Budget, TokenBucket>>
   readonly #open = new Map<Call, { readonly [K in Budget]: Charge }>() // capped by the calls in flight
   #closedUntilMs = 0
   /** Unnamed 429s since the last call that was let in. */
@@ -25,7 +25,7 @@ export class ProviderLedger {
 
   constructor(limits: BudgetLimits, clock: Clock) {
     this.#clock = clock
-    this.#budgets = Object.fromEntries(BUDGETS.map((name) => [name, new SlidingBudget(limits[name])])) as Record<Budget, SlidingBudget>
+    this.#budgets = Object.fromEntries(BUDGETS.map((name) => [name, new TokenBucket(limits[name])])) as Record<Budget, TokenBucket>
   }
 
   /** Time until this call may be sent, ms; 0: now. */
@@ -34,6 +34,17 @@ export class ProviderLedger {
     const need = needs(waiter.call)
     let wait = Math.max(0, this.#closedUntilMs - now)
     for (const name of BUDGETS) wait = Math.max(wait, this.#budgets[name].waitMs(need[name], now))
+    return wait
+  }
+
+  /** Expected time until a call arriving now may be sent, those ahead of it having gone, ms. */
+  expectedMs(call: Call, ahead: { readonly calls: number; readonly work: number }): number {
+    const now = this.#clock.monoMs()
+    const need = needs(call)
+    // Those ahead are taken to be of this call's kind: their work is known, not what it is made of.
+    const scale = ahead.work / Math.max(1, need.tokens)
+    let wait = Math.max(0, this.#closedUntilMs - now)
+    for (const name of BUDGETS) wait = Math.max(wait, this.#budgets[name].waitMs(need[name], now, name === 'requests' ? ahead.calls : need[name] * scale))
     return wait
   }
 
@@ -49,11 +60,12 @@ export class ProviderLedger {
   answered(call: Call, reply: Pick<Reply, 'status' | 'rawHeaders'>): void {
     const now = this.#clock.monoMs()
     const truth = readRateLimits(reply.rawHeaders, this.#clock)
-    const sentMs = call.timings.dispatchedMs ?? now
+    const charges = this.#open.get(call)
     for (const name of BUDGETS) {
       const one = truth[name]
-      if (one) this.#budgets[name].reconcile(one, sentMs, now)
+      if (one && charges) this.#budgets[name].reconcile(one, charges[name], now)
     }
+    if (reply.status === 429 && truth.retryAfterMs !== undefined && charges) for (const name of BUDGETS) this.#budgets[name].refused(charges[name], now)
     if (reply.status < 400) this.#unnamed = 0
     if (reply.status !== 429 && reply.status !== 503 && reply.status !== 529) return
     // What was turned away used no tokens; the request itself may have been counted.
@@ -86,7 +98,10 @@ export class ProviderLedger {
   /** What is left of each budget that has a limit, as a share. */
   left(): { budget: Budget; share: number; limit: number }[] {
     const now = this.#clock.monoMs()
-    return BUDGETS.filter((name) => Number.isFinite(this.#budgets[name].limit)).map((name) => ({ budget: name, share: this.#budgets[name].available(now) / this.#budgets[name].limit, limit: this.#budgets[name].limit }))
+    return BUDGETS.filter((name) => Number.isFinite(this.#budgets[name].limit)).map((name) => {
+      const { limit, capacity } = this.#budgets[name]
+      return { budget: name, share: Math.max(0, this.#budgets[name].level(now)) / Math.max(1, capacity), limit }
+    })
   }
 }
 

@@ -71,7 +71,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     if (lane.waiting === 0 && lane.inFlight < lane.limit) shedder.calm()
     const plainMs = estimate.waitMs(call, capacityShareOf(call.priority))
     if (plainMs > 0) expected.set(call, plainMs)
-    const waitMs = Math.max(plainMs * estimate.bias(call.priority), ledger.closedMs())
+    const waitMs = Math.max(plainMs * estimate.bias(call.priority), ledger.expectedMs(call, estimate.ahead(call.priority)))
     const patience = patienceMs(call, clock.monoMs(), estimate.serviceMs(work) ?? 0)
     if (waitMs > patience.ms * (patience.hard ? 1 : SURE) && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
     if (shedder.turnsAway(call.priority)) return turnAway(call, 'priority_shed', waitMs)

@@ -89,6 +89,18 @@ export class WaitEstimate {
     return this.#line(priority).bias
   }
 
+  /** What waits and is not less urgent than this. */
+  ahead(priority: number): { calls: number; work: number } {
+    let calls = 0
+    let work = 0
+    for (const line of this.#lines) {
+      if (line.priority > priority) continue
+      calls += line.waiting
+      work += line.waitingWork
+    }
+    return { calls, work }
+  }
+
   /** More urgent calls than this wait. */
   urgentWaiting(priority: number): boolean {
     return this.#lines.some((line) => line.priority < priority && line.waiting > 0)
