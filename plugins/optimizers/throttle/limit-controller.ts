@@ -5,7 +5,7 @@
  */
 import type { Controller, ControllerInput, Decision, Reading, SloClass, Why } from '../../../src/index.ts'
 import { knobs } from './declares.ts'
-import { logSlope, mean, median } from './sample-stats.ts'
+import { logSlope, lowerShare, mean, median } from './sample-stats.ts'
 
 export interface LimitState {
   /** Of the open window: ms per unit of work, service ms, ms to first token. */
@@ -21,9 +21,9 @@ export interface LimitState {
   /** Settled attempts since the last cut for rejects, and how many of them were turned away. */
   readonly settled: number
   readonly rejected: number
-  /** Cuts for rejects since all was well, and the share of rejects at the first of them. */
+  /** Cuts for rejects since all was well, and the share of rejects that led to the last of them, once enough had settled to tell. */
   readonly rejectCuts: number
-  readonly firstRejectShare: number
+  readonly cutAtShare: number | null
   /** Windows in a row that grew. */
   readonly growing: number
   /** The limit that last served a used window well; rejects do not change it: they say when, not how many. */
@@ -49,8 +49,8 @@ const WHOLE_CALL_SHARE = 0.85
 const DEAD_BAND = 0.03
 const REJECT_CUT = 0.7
 const DEEPEST_CUT = 0.8
-/** After so many cuts that left this much of the share of rejects, and most calls pass, cutting more is in vain. */
-const VAIN_CUTS = 2
+/** Unless most calls are turned away for certain, so many settle before the next cut: if this much of the rejects is left, the last one was in vain. */
+const TELLING = 16
 const VAIN_SHARE = 0.7
 const MOSTLY = 0.5
 /** The limit counts as used from this share of it in flight. */
@@ -81,7 +81,7 @@ const FLAT = 0.9
 const LOSING = 1.15
 const BACK = 0.93
 
-const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, settled: 0, rejected: 0, rejectCuts: 0, firstRejectShare: 0, growing: 0, goodLimit: null, held: 0, history: [], baselineMs: null }
+const EMPTY: LimitState = { unitMs: [], serviceMs: [], ttftMs: [], inFlight: [], sinceMs: null, recentMs: [], lastMoveMs: null, lastRejectCutMs: null, settled: 0, rejected: 0, rejectCuts: 0, cutAtShare: null, growing: 0, goodLimit: null, held: 0, history: [], baselineMs: null }
 
 /** A number that a clock or a counter could have given. */
 const sane = (value: number): boolean => Number.isFinite(value) && value > 0 && value < 1e12
@@ -167,12 +167,17 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   if (rejected) {
     const share = state.rejected / Math.max(1, state.settled)
     const numbers = { ...base, rejects: rejected.count, share, roundTripMs: rejected.roundTripMs }
-    const books = { lastRejectCutMs: nowMs, settled: 0, rejected: 0, rejectCuts: state.rejectCuts + 1, firstRejectShare: state.rejectCuts === 0 ? share : state.firstRejectShare, goodLimit: state.goodLimit ?? limit }
+    const telling = state.settled >= TELLING
     // Nothing was known to be good before the first cut: then what it cut from is where the way back leads.
-    // Some are turned away however few there are: then it is not our number that they are turned away for.
-    const inVain = state.rejectCuts >= VAIN_CUTS && share < MOSTLY && share > VAIN_SHARE * state.firstRejectShare
-    if (!inVain) return turn(inUse * REJECT_CUT, { reason: 'upstream_rejects', numbers }, books)
-    return { state: fresh(state, nowMs, { ...books, rejectCuts: state.rejectCuts }), moves: [], why: { reason: 'not_worth_it', numbers } }
+    const goodLimit = state.goodLimit ?? limit
+    const books = { lastRejectCutMs: nowMs, settled: 0, rejected: 0, goodLimit }
+    if (state.rejectCuts > 0 && !(telling ? share >= MOSTLY : lowerShare(state.rejected, state.settled) > MOSTLY)) {
+      if (!telling) return { state, moves: [], why: { reason: 'learning', numbers } }
+      // As many are turned away with fewer in flight: then it is not our number that they are turned away for.
+      const inVain = state.cutAtShare !== null && share > VAIN_SHARE * state.cutAtShare
+      if (inVain) return turn(Math.max(limit, BACK_TO * goodLimit), { reason: 'not_worth_it', numbers }, { ...books, cutAtShare: Math.max(share, state.cutAtShare ?? 0) })
+    }
+    return turn(inUse * REJECT_CUT, { reason: 'upstream_rejects', numbers }, { ...books, rejectCuts: state.rejectCuts + 1, cutAtShare: state.rejectCuts > 0 && telling ? share : null })
   }
 
   const roundTripMs = state.recentMs.length === 0 ? 0 : median(state.recentMs)
@@ -188,7 +193,7 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   // the way (a limit below slots × batch would starve the batches).
   if ((facts['maxBatch'] ?? 1) > 1) {
     if (!used || !quiet) return { state: fresh(state, nowMs), moves: [], why: { reason: used ? 'steady' : 'app_limited', numbers: window } }
-    return turn(limit * BATCHED_GROWTH, { reason: 'work_conserving', numbers: window }, { goodLimit: limit, ...(state.rejected === 0 ? { rejectCuts: 0 } : {}) })
+    return turn(limit * BATCHED_GROWTH, { reason: 'work_conserving', numbers: window }, { goodLimit: limit, ...(state.rejected === 0 ? { rejectCuts: 0, cutAtShare: null } : {}) })
   }
   const room = headroom(state, input.slo)
   if (room === undefined) return byThroughput(state, input, { limit, hard, used, inUse, window, turn })
@@ -198,7 +203,7 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   const sure = room.samples >= SURE_SAMPLES
   const cut = (sure ? h : room.most) < -DEAD_BAND
   const grow = !cut && (sure ? h : room.least) > DEAD_BAND
-  const calm = state.rejected === 0 && state.settled >= MIN_SAMPLES ? { rejectCuts: 0 } : {}
+  const calm = state.rejected === 0 && state.settled >= MIN_SAMPLES ? { rejectCuts: 0, cutAtShare: null } : {}
   const goodLimit = cut ? Math.min(limit, state.goodLimit ?? limit) : used ? limit : state.goodLimit
   if (cut) return turn(inUse * Math.max(DEEPEST_CUT, 1 + h), { reason: 'slo_exceeded', numbers }, { goodLimit }, { predicted: AIM * targetMs })
   // Not sure yet which side of the band it is on: the window stays open.

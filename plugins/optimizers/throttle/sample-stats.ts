@@ -18,3 +18,11 @@ export function logSlope(xs: readonly number[], ys: readonly number[]): { slope:
   })
   return { slope: xx > 0 ? xy / xx : 0, spread: Math.sqrt(xx / lx.length) }
 }
+
+/** One-sided 95% lower bound of a share (Wilson): of few, only all or nearly all say anything. */
+export function lowerShare(hits: number, of: number): number {
+  if (of === 0) return 0
+  const p = hits / of
+  const zz = 2.706
+  return (p + zz / (2 * of) - Math.sqrt(zz * ((p * (1 - p)) / of + zz / (4 * of * of)))) / (1 + zz / of)
+}
