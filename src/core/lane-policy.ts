@@ -51,6 +51,8 @@ export interface LaneView {
   readonly busySlots: number
   /** The limit in force: the least of the policies' and the backend's own. */
   readonly limit: number
+  /** Most calls that go together, as of the last look at the queue; 1 where nothing is batched. */
+  readonly batchCalls: number
   /** Recent completions per second; undefined before any. */
   readonly completionsPerS: number | undefined
   /** Waiting work that would be served before a call arriving now; undefined when the order does not say. */

@@ -66,6 +66,7 @@ export class Lane implements LaneView {
   #inFlightWork = 0
   #waitingWork = 0
   #busySlots = 0
+  #batchCalls: number | undefined
   #pumpQueued = false
   #timer: Cancel | undefined
   #timerAtMs = Number.POSITIVE_INFINITY
@@ -126,6 +127,11 @@ export class Lane implements LaneView {
     let limit = batching === 'merge' ? slots * maxBatch : slots
     for (const policy of this.#policies) if (policy.limit) limit = Math.min(limit, policy.limit())
     return Math.max(1, Math.floor(limit))
+  }
+
+  get batchCalls(): number {
+    const { maxBatch, batching } = this.#backend.limits
+    return batching === 'merge' ? Math.min(maxBatch, this.#batchCalls ?? maxBatch) : 1
   }
 
   drainMs(): number {
@@ -240,7 +246,9 @@ export class Lane implements LaneView {
   }
 
   #plan(head: Waiter): BatchPlan {
-    return this.#grouper?.group?.(head) ?? NO_GROUPING
+    const plan = this.#grouper?.group?.(head) ?? NO_GROUPING
+    this.#batchCalls = plan.maxCalls
+    return plan
   }
 
   #gateMs(head: Waiter): number {

@@ -14,8 +14,9 @@ export interface BatchState {
 const MARGIN = 0.1
 /** Smaller differences are noise. */
 const DEAD_BAND = 0.1
-/** Batches this full, on average, say that the size holds calls back. */
+/** Batches this full say that the size holds calls back, when this share of the calls went in one. */
 const FULL = 0.9
+const HELD_BACK = 0.25
 /** A larger size that was tried must have been this much better per second to be gone back to. */
 const WORTH = 1.02
 /** A size this much worse than the best known one is past a cliff. */
@@ -78,6 +79,7 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
   const calls = sizes.reduce((sum, { y }) => sum + y, 0)
   const meanSize = calls / sizes.length
   const workPerCall = sizes.reduce((sum, { x }) => sum + x, 0) / calls
+  const heldBack = sizes.reduce((sum, { y }) => sum + (y >= FULL * sizeKnob.value ? y : 0), 0) / calls
   const slots = Math.max(1, facts['slots'] ?? 1)
   const budgetMs = runBudgetMs(input.slo, slots)
   const envelope = facts['maxBatchWork'] === undefined ? hardCap : Math.max(1, Math.floor(facts['maxBatchWork'] / workPerCall))
@@ -103,7 +105,7 @@ function decide(state: BatchState, input: ControllerInput): Decision<BatchState>
     // Only what was measured counts: a size that nobody filled yet, or that lies between two others, is not past a cliff.
     to = best.size
     why = { reason: 'curve_changed', numbers: { ...numbers, perS: currentPerMs * 1_000, bestPerS: best.perMs * 1_000 } }
-  } else if (meanSize < FULL * current) {
+  } else if (heldBack < HELD_BACK) {
     why = { reason: 'app_limited', numbers }
   } else if (allowed >= Math.max(current + 1, current * (1 + DEAD_BAND))) {
     const step = upwards(view, workPerCall, current, allowed)
@@ -172,7 +174,7 @@ export const batchController: Controller<BatchState> = {
   primary: 'batch',
   turns: [knobs.maxBatch.name, knobs.maxDelayMs.name],
   // Slower than the throttle, so that each sees the other as standing still.
-  every: { minSamples: 5, minMs: 1_000 },
+  every: { minSamples: 3, minMs: 1_000 },
   init: (saved) => ({ curve: restoreCurve((saved as Partial<BatchState> | undefined)?.curve) }),
   decide,
 }

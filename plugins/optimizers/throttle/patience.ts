@@ -10,35 +10,34 @@ export function patienceMs(call: Call, nowMs: number, serviceMs: number): { ms: 
   return hard < soft ? { ms: hard, hard: true } : { ms: soft, hard: false }
 }
 
-/** A waiting call is given up after this multiple of its patience: late, and in the way of those who can be in time. */
-const GIVE_UP_AFTER = 2
 /** Memory for calls that have left: compacted past this. */
 const SLACK = 1_024
 
 /** Waiting calls of one class in order of arrival, which is the order in which they run out of patience. */
 export class PatienceLine {
-  #entries: { waiter: Waiter; giveUpMs: number }[] = []
+  #entries: Waiter[] = []
   #head = 0
   #gone = 0
 
-  add(waiter: Waiter, nowMs: number): void {
-    const { startMs } = waiter.call.slo
-    if (startMs !== undefined) this.#entries.push({ waiter, giveUpMs: nowMs + startMs * GIVE_UP_AFTER })
+  add(waiter: Waiter): void {
+    this.#entries.push(waiter)
   }
 
   /** Somebody of this line has left. */
   left(isWaiting: (waiter: Waiter) => boolean): void {
     if (++this.#gone < SLACK || this.#gone < (this.#entries.length - this.#head) >> 1) return
-    this.#entries = this.#entries.slice(this.#head).filter(({ waiter }) => isWaiting(waiter))
+    this.#entries = this.#entries.slice(this.#head).filter(isWaiting)
     this.#head = 0
     this.#gone = 0
   }
 
-  /** Takes out those whose time is up. */
-  *expired(nowMs: number): Generator<Waiter> {
-    for (let entry = this.#entries[this.#head]; entry && entry.giveUpMs <= nowMs; entry = this.#entries[this.#head]) {
+  /** Takes out those at the front that `isOver` says have no time left; `isWaiting` tells who is still here. */
+  *over(isWaiting: (waiter: Waiter) => boolean, isOver: (waiter: Waiter) => boolean): Generator<Waiter> {
+    for (let waiter = this.#entries[this.#head]; waiter; waiter = this.#entries[this.#head]) {
+      const here = isWaiting(waiter)
+      if (here && !isOver(waiter)) break
       this.#head++
-      yield entry.waiter
+      if (here) yield waiter
     }
     if (this.#head > SLACK && this.#head > this.#entries.length >> 1) {
       this.#entries = this.#entries.slice(this.#head)

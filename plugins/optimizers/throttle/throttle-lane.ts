@@ -34,6 +34,8 @@ const HOLD_BACK_SHARE = 0.5
 const SURE = 0.8
 /** A call without patience (no targets) is held back for this long at most, ms: delayed, not forgotten. */
 const HOLD_BACK_MS = 10_000
+/** A waiting call is given up after this multiple of its start target; where others could go in its place, as soon as it cannot be in time. */
+const GIVE_UP_AFTER = 2
 /** Whoever is turned away comes back when there is room, not all in the same instant: up to this share later. */
 const RETRY_SPREAD = 0.5
 const LEAST_RETRY_MS = 50
@@ -92,6 +94,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
   }
 
   function gate(head: Waiter): number {
+    giveUpLate()
     const ms = Math.max(ledger.waitMs(head), holdBackMs(head))
     if (ms > 0 && !delayed.has(head.call)) {
       delayed.add(head.call)
@@ -100,12 +103,18 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     return ms
   }
 
+  const isWaiting = (waiter: Waiter): boolean => waiting.has(waiter.call)
+
+  /** Late answers are better than none, but not than answers in time: the late go when more wait than go next. */
   function giveUpLate(): void {
     if (!options.shed) return
     const now = clock.monoMs()
+    const isOver = ({ call, work }: Waiter): boolean => {
+      if (now - call.timings.receivedMs > (call.slo.startMs ?? Number.POSITIVE_INFINITY) * GIVE_UP_AFTER) return true
+      return lane.waiting > lane.batchCalls && patienceMs(call, now, estimate.serviceMs(work) ?? 0).ms < 0
+    }
     for (const line of lines.values()) {
-      for (const waiter of line.expired(now)) {
-        if (!waiting.has(waiter.call)) continue
+      for (const waiter of line.over(isWaiting, isOver)) {
         if (!lane.evict(waiter, turnAway(waiter.call, 'waited_too_long', estimate.waitMs(waiter.call)))) continue
         shedder.started(true, 1 - waiter.call.slo.quantile)
       }
@@ -124,7 +133,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     if (!waiter) return
     waiting.delete(call)
     estimate.left(waiter)
-    lineOf(call).left((other) => waiting.has(other.call))
+    lineOf(call).left(isWaiting)
   }
 
   const policy: LanePolicy = {
@@ -135,11 +144,12 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     onEnqueue(waiter) {
       waiting.set(waiter.call, waiter)
       estimate.enqueued(waiter)
-      lineOf(waiter.call).add(waiter, clock.monoMs())
+      lineOf(waiter.call).add(waiter)
       waiter.call.onSettle(() => leave(waiter.call))
       giveUpLate()
     },
     onDispatch(batch) {
+      estimate.runBegan(batch)
       for (const call of batch.calls) {
         leave(call)
         ledger.sent(call)
@@ -157,7 +167,9 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
       ledger.settled(call, settlement)
       const { endMs, backpressureMs } = settlement.timings
       // A slow reader is not a slow backend; an aborted call says nothing about how long one takes.
-      if (settlement.outcome === 'ok' && endMs !== undefined) estimate.served(call.work, endMs - batch.dispatchedMs - backpressureMs)
+      const servedMs = settlement.outcome === 'ok' && endMs !== undefined ? endMs - batch.dispatchedMs - backpressureMs : undefined
+      if (servedMs !== undefined) estimate.served(call.work, servedMs)
+      if (settlement.outcome !== 'cancelled') estimate.runEnded(batch, servedMs)
       if (lane.waiting === 0) shedder.calm()
     },
   }

@@ -1,8 +1,9 @@
 /**
  * How long a call arriving now would wait, from work and capacity (Little's law) rather than from recent waits: right from
- * the first call after an idle hour, and blind to how long answers happen to be.
+ * the first call after an idle hour, and blind to how long answers happen to be. Where calls run in batches, from when the
+ * run under way ends and how many full batches go before.
  */
-import type { Call, Clock, LaneView, Waiter } from '../../../src/index.ts'
+import type { Call, Clock, DispatchedBatch, LaneView, Waiter } from '../../../src/index.ts'
 
 interface Line {
   readonly priority: number
@@ -11,6 +12,9 @@ interface Line {
   /** Decayed work arrived, for the rate. */
   arrived: number
   atMs: number
+  /** The same of what was let in. */
+  entered: number
+  enteredMs: number
   /** Real waits over estimated ones, lately. */
   bias: number
 }
@@ -18,6 +22,7 @@ interface Line {
 /** Memory of arrival rates and service times: long against one call, short against a change of load. */
 const RATE_TAU_MS = 5_000
 const SERVICE_GAIN = 1 / 16
+const RUN_GAIN = 1 / 4
 /** Priorities kept apart; more of them share the last line. */
 const MAX_LINES = 32
 /** Somebody more urgent came within about this many memories: room is kept for more of them. */
@@ -37,6 +42,10 @@ export class WaitEstimate {
   readonly #joined = new WeakMap<Waiter, Line>()
   /** Mean service ms per unit of work. */
   #msPerWork: number | undefined
+  /** Mean ms of a run, where calls run in batches, and when those under way began, oldest first. */
+  #runMs: number | undefined
+  #runSpreadMs = 0
+  readonly #runs: DispatchedBatch[] = [] // capped: see runBegan
 
   constructor(lane: LaneView, clock: Clock) {
     this.#lane = lane
@@ -45,19 +54,24 @@ export class WaitEstimate {
 
   /** Service time of a call with this much work, ms; undefined before anything was measured. */
   serviceMs(work: number): number | undefined {
+    if (this.#lane.limits.batching === 'merge') return this.#runMs === undefined ? undefined : this.#runMs + this.#runSpreadMs
     return this.#msPerWork === undefined ? undefined : this.#msPerWork * Math.max(1, work)
   }
 
   arrived(call: Call, work: number): void {
     const line = this.#line(call.priority)
-    this.#decay(line)
-    line.arrived += Math.max(1, work)
+    const now = this.#clock.monoMs()
+    line.arrived = decayed(line.arrived, line.atMs, now) + Math.max(1, work)
+    line.atMs = now
   }
 
   /** A raised priority must leave the line it joined: the line is remembered, not looked up again. */
   enqueued(waiter: Waiter): void {
     const line = this.#line(waiter.call.priority)
     const work = Math.max(1, waiter.work)
+    const now = this.#clock.monoMs()
+    line.entered = decayed(line.entered, line.enteredMs, now) + work
+    line.enteredMs = now
     line.waiting++
     line.waitingWork += work
     this.#joined.set(waiter, line)
@@ -75,6 +89,24 @@ export class WaitEstimate {
     if (!(ms >= 0) || !Number.isFinite(ms)) return
     const sample = ms / Math.max(1, work)
     this.#msPerWork = this.#msPerWork === undefined ? sample : this.#msPerWork + (sample - this.#msPerWork) * SERVICE_GAIN
+  }
+
+  runBegan(batch: DispatchedBatch): void {
+    if (this.#lane.limits.batching !== 'merge') return
+    this.#runs.push(batch)
+    // A slot is free again a little before its calls have settled. Of runs whose end nobody told the oldest goes.
+    if (this.#runs.length > 2 * this.#lane.limits.slots) this.#runs.shift()
+  }
+
+  /** A member of the batch is through: so is the run. */
+  runEnded(batch: DispatchedBatch, ms: number | undefined): void {
+    const at = this.#runs.indexOf(batch)
+    if (at < 0) return
+    this.#runs.splice(at, 1)
+    if (ms === undefined || !(ms >= 0) || !Number.isFinite(ms)) return
+    const meanMs = this.#runMs ?? ms
+    this.#runMs = meanMs + (ms - meanMs) * RUN_GAIN
+    this.#runSpreadMs += (Math.abs(ms - meanMs) - this.#runSpreadMs) * RUN_GAIN
   }
 
   /** A call that was expected to wait `estimatedMs` (without the bias then in force) waited `waitedMs`. */
@@ -108,7 +140,7 @@ export class WaitEstimate {
 
   /** More urgent calls than this have come lately, so that more may come. */
   urgentLately(priority: number): boolean {
-    return this.#lines.some((line) => line.priority < priority && this.#rate(line) * RATE_TAU_MS > RECENT_ARRIVALS)
+    return this.#lines.some((line) => line.priority < priority && decayed(line.arrived, line.atMs, this.#clock.monoMs()) > RECENT_ARRIVALS)
   }
 
   /**
@@ -125,42 +157,58 @@ export class WaitEstimate {
   }
 
   #waitMs(priority: number, capacityShare: number, aheadWork: number | undefined): number {
+    const { slots, batching } = this.#lane.limits
+    return batching === 'merge' ? this.#batchedWaitMs(priority, capacityShare, aheadWork, slots) : this.#singleWaitMs(priority, capacityShare, aheadWork, slots)
+  }
+
+  #singleWaitMs(priority: number, capacityShare: number, aheadWork: number | undefined, slots: number): number {
     if (this.#msPerWork === undefined) return 0
     const lane = this.#lane
-    const { slots, maxBatch, batching } = lane.limits
-    const parallel = batching === 'merge' ? slots * maxBatch : slots
-    const capacity = Math.max(1, Math.min(parallel, lane.limit) * capacityShare)
-    let ahead = 0
-    let urgentPerMs = 0
-    for (const line of this.#lines) {
-      if (line.priority > priority) continue
-      ahead += line.waitingWork
-      if (line.priority < priority) urgentPerMs += this.#rate(line)
-    }
-    if (ahead === 0 && lane.inFlight < capacity) return 0
+    const capacity = Math.max(1, Math.min(slots, lane.limit) * capacityShare)
+    const { work, urgentPerMs } = this.#before(priority)
+    if (work === 0 && lane.inFlight < capacity) return 0
     // Those in flight end evenly spread over a service time: the next one after 1/capacity of it.
     const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * this.#msPerWork) / capacity)
     const meanWork = lane.inFlight > 0 ? Math.max(1, lane.inFlightWork / lane.inFlight) : 1
-    return ((Math.min(ahead, aheadWork ?? ahead) + meanWork) * this.#msPerWork) / capacity / share
+    return ((Math.min(work, aheadWork ?? work) + meanWork) * this.#msPerWork) / capacity / share
+  }
+
+  #batchedWaitMs(priority: number, capacityShare: number, aheadWork: number | undefined, slots: number): number {
+    const runMs = this.#runMs
+    if (runMs === undefined) return 0
+    const lane = this.#lane
+    const { work, urgentPerMs } = this.#before(priority)
+    const meanWork = lane.waiting > 0 ? Math.max(1, lane.waitingWork / lane.waiting) : 1
+    const batchWork = Math.max(1, lane.batchCalls * capacityShare) * meanWork
+    const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * runMs) / (batchWork * slots))
+    const batchesAhead = Math.floor(Math.min(work, aheadWork ?? work) / (batchWork * share))
+    const oldest = this.#runs[this.#runs.length - lane.busySlots]
+    // A run that takes longer than usual is expected to end any moment.
+    const freeMs = lane.busySlots < slots || !oldest ? 0 : Math.max(0, oldest.dispatchedMs + runMs - this.#clock.monoMs())
+    return freeMs + (batchesAhead * runMs) / slots
+  }
+
+  /** Work that waits and is not less urgent, and how much more urgent work keeps being let in. */
+  #before(priority: number): { work: number; urgentPerMs: number } {
+    let work = 0
+    let urgentPerMs = 0
+    const now = this.#clock.monoMs()
+    for (const line of this.#lines) {
+      if (line.priority > priority) continue
+      work += line.waitingWork
+      if (line.priority < priority) urgentPerMs += decayed(line.entered, line.enteredMs, now) / RATE_TAU_MS
+    }
+    return { work, urgentPerMs }
   }
 
   #line(priority: number): Line {
     const found = this.#lines.find((line) => line.priority === priority)
     if (found) return found
     if (this.#lines.length >= MAX_LINES) return this.#lines.reduce((best, line) => (Math.abs(line.priority - priority) < Math.abs(best.priority - priority) ? line : best))
-    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs(), bias: 1 }
+    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs(), entered: 0, enteredMs: this.#clock.monoMs(), bias: 1 }
     this.#lines = [...this.#lines, made].sort((a, b) => a.priority - b.priority)
     return made
   }
-
-  #decay(line: Line): void {
-    const now = this.#clock.monoMs()
-    line.arrived *= Math.exp((line.atMs - now) / RATE_TAU_MS)
-    line.atMs = now
-  }
-
-  /** Work per ms. */
-  #rate(line: Line): number {
-    return (line.arrived * Math.exp((line.atMs - this.#clock.monoMs()) / RATE_TAU_MS)) / RATE_TAU_MS
-  }
 }
+
+const decayed = (amount: number, fromMs: number, nowMs: number): number => amount * Math.exp((fromMs - nowMs) / RATE_TAU_MS)
