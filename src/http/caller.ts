@@ -6,12 +6,15 @@ import type { EdgeRequest } from './http-types.ts'
 /** Calls without a credential share one tenant. */
 export const ANONYMOUS = 'anonymous'
 
-/** A tenant is the hash of the credential unless the host maps it: the credential itself is kept nowhere. */
+/**
+ * A tenant is the hash of the credential unless the host maps it: the credential itself is kept nowhere. All that a request
+ * carries count, as all of them may go upstream: one that is the same for everybody must not make everybody one.
+ */
 export function credentialTenant(req: EdgeRequest): string {
-  const { headers } = req
-  const credential = headers.authorization ?? headers['x-api-key'] ?? headers['api-key']
-  if (credential === undefined) return ANONYMOUS
-  return hash('sha256', String(credential), 'hex').slice(0, 32)
+  const { authorization, 'x-api-key': xApiKey, 'api-key': apiKey } = req.headers
+  const credentials = [authorization, xApiKey, apiKey].filter((credential) => credential !== undefined)
+  if (credentials.length === 0) return ANONYMOUS
+  return hash('sha256', credentials.join('\n'), 'hex').slice(0, 32)
 }
 
 export interface CallerOptions {

@@ -44,7 +44,9 @@ function refuseOtherMedia(req: EdgeRequest): void {
   const encoding = req.headers['content-encoding']
   if (encoding !== undefined && encoding !== 'identity') throw new FlyballError('unsupported_media_type', { message: 'Compressed request bodies are not accepted.' })
   const type = req.headers['content-type']
-  if (type === undefined || type === 'application/json') return
+  if (type === 'application/json') return
+  // A web page may send a body of no type, or a form's, to any address without asking first; JSON it may not.
+  if (type === undefined) throw new FlyballError('unsupported_media_type', { message: 'The body must say that it is JSON: content-type application/json.' })
   const [media = '', ...parameters] = type.split(';')
   if (!JSON_TYPE.test(media.trim())) throw new FlyballError('unsupported_media_type')
   for (const parameter of parameters) {

@@ -6,13 +6,15 @@ const FORWARDING = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwa
 
 /**
  * Socket address, absence of forwarding headers, and a `Host` that names this machine: the last keeps a web page, whose
- * browser runs here, from reaching us under its own name (DNS rebinding). `origin` must be local too, or a page could post.
+ * browser runs here, from reaching us under its own name (DNS rebinding). `origin` must be local too, or a page could post;
+ * where a browser leaves it out, it still says that the request crosses sites.
  */
 export function isLocal(req: IncomingMessage): boolean {
   if (!isLoopbackAddress(req.socket.remoteAddress)) return false
   const { headers } = req
   for (const name of FORWARDING) if (headers[name] !== undefined) return false
   if (!isLocalHost(headers.host)) return false
+  if (headers['sec-fetch-site'] === 'cross-site') return false
   return headers.origin === undefined || isLocalOrigin(headers.origin)
 }
 

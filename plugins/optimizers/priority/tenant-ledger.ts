@@ -38,7 +38,7 @@ export class TenantLedger {
     let found = this.#accounts.get(tenant)
     if (!found) {
       if (this.#accounts.size >= this.#options.maxTenants) this.#forget()
-      found = { tenant, weight: this.#options.weights[tenant] ?? 1, counter: 0, waiting: 0, watchers: new Set(), index: -1 }
+      found = { tenant, weight: Object.hasOwn(this.#options.weights, tenant) ? (this.#options.weights[tenant] as number) : 1, counter: 0, waiting: 0, watchers: new Set(), index: -1 }
       this.#accounts.set(tenant, found)
     }
     return found
