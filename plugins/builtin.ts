@@ -31,7 +31,7 @@ const backend = <O>(factory: BackendFactory<O>): BackendFactory => factory as Ba
 
 export const builtin: Registry = {
   backends: {
-    native: backend<NativeOptions>({ doc: 'A GGUF model served in this process.', options: nativeOptions, create: native }),
+    native: backend<NativeOptions>({ doc: 'A GGUF model served in this process.', options: nativeOptions, paths: ['model'], create: native }),
     openai: backend<OpenAiOptions>({
       doc: 'An upstream that speaks OpenAI’s protocol: hosted APIs, vLLM, llama.cpp’s server, Ollama, TGI.',
       options: z.strictObject({ ...httpOptionsShape, flavor: z.enum(flavors).optional(), trackUsage: z.boolean().optional() }),

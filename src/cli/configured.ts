@@ -1,7 +1,8 @@
 /** A governor from a configuration file, with our own plugins known by name. The CLI's one door to them. */
 import { builtin } from '../../plugins/builtin.ts'
 import { buildGovernorOptions } from '../config/build.ts'
-import { loadConfig } from '../config/load-config.ts'
+import { ConfigError } from '../config/config-error.ts'
+import { firstLine, loadConfig } from '../config/load-config.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../core/plugin.ts'
 import { createGovernor, type Governor } from '../flyball.ts'
@@ -14,13 +15,13 @@ export interface Configured {
 
 export const readConfig = (file: string, fresh?: string): Promise<Config> => loadConfig(file, fresh === undefined ? {} : { fresh })
 
-/** Throws a `ConfigError` or a TypeError, each in one clear line. Backends that were made are closed again. */
+/** Throws a `ConfigError`, one clear line. Backends that were made are closed again. */
 export async function governorFor(config: Config, file: string, log: Logger, more: Pick<GovernorOptions, 'savedStates'> = {}): Promise<Governor> {
   const options = await buildGovernorOptions(config, { registry: builtin, file })
   try {
     return createGovernor({ ...options, ...more, log })
   } catch (thrown) {
     await Promise.allSettled((options.backends ?? []).map((backend) => backend.close()))
-    throw thrown
+    throw new ConfigError(`${file}: ${firstLine(thrown)}`, thrown)
   }
 }

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
+import { firstLine } from '../config/load-config.ts'
 import { packageRoot } from './package-root.ts'
 import { VERBS } from './verbs.ts'
 
@@ -23,8 +24,8 @@ export async function main(args: readonly string[], complain: (text: string) => 
   } catch (thrown) {
     // Commander has said it already.
     if (thrown instanceof CommanderError) return thrown.exitCode
-    const message = thrown instanceof Error ? thrown.message : String(thrown)
-    complain(`flyball: ${message.split('\n')[0]}\n`)
+    const { code, path } = thrown as NodeJS.ErrnoException
+    complain(`flyball: ${code === 'ENOENT' && path !== undefined ? `${path}: there is no such file` : firstLine(thrown)}\n`)
     if (process.env['FLYBALL_DEBUG']) console.error(thrown)
     return 1
   }

@@ -59,7 +59,9 @@ export function checkBackends(config: Config, { registry, file }: BuildContext):
   return Object.entries(config.backends).map(([name, { type, ...rest }]) => {
     const factory = Object.hasOwn(registry.backends, type) ? registry.backends[type] : undefined
     if (!factory) throw new ConfigError(`${file}: expected one of ${Object.keys(registry.backends).join(', ')}, got ${JSON.stringify(type)} at backends.${name}.type`)
-    return { name, factory, options: check(factory.options, { name, ...rest }, `${file}: backends.${name}`) }
+    const options = check(factory.options, { name, ...rest }, `${file}: backends.${name}`) as Record<string, unknown>
+    const files = (factory.paths ?? []).flatMap((option) => (typeof options[option] === 'string' ? [[option, resolve(file, '..', options[option])]] : []))
+    return { name, factory, options: { ...options, ...Object.fromEntries(files) } }
   })
 }
 

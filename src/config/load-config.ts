@@ -49,17 +49,26 @@ async function readRaw(path: string, file: string, fresh: string | undefined): P
     const { code } = thrown as NodeJS.ErrnoException
     throw new ConfigError(`${file}: ${code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code})`}`, thrown)
   }
-  if (kind === '.json') return parsed(file, () => JSON.parse(text) as unknown)
-  const { parse } = await import('yaml')
-  return parsed(file, () => parse(text) as unknown)
+  return kind === '.json' ? parseJson(text, file) : parseYaml(text, file)
 }
 
-function parsed(file: string, parse: () => unknown): unknown {
+function parseJson(text: string, file: string): unknown {
   try {
-    return parse()
+    return JSON.parse(text) as unknown
+  } catch (thrown) {
+    // The parser's own words may quote the text, which may hold secrets.
+    const [, line, column] = /\(line (\d+) column (\d+)\)/.exec(String(thrown)) ?? []
+    throw new ConfigError(`${file}: not valid JSON${line === undefined ? '' : ` at line ${line}, column ${column}`}`, thrown)
+  }
+}
+
+async function parseYaml(text: string, file: string): Promise<unknown> {
+  const { parse } = await import('yaml')
+  try {
+    return parse(text) as unknown
   } catch (thrown) {
     // The first line says what and where; those after it draw the source, which may hold secrets.
-    throw new ConfigError(`${file}: ${firstLine(thrown)}`, thrown)
+    throw new ConfigError(`${file}: ${firstLine(thrown).replace(/:$/, '')}`, thrown)
   }
 }
 

@@ -8,6 +8,8 @@ export interface BackendFactory<O = never> {
   readonly doc: string
   /** Its options, `name` included; unknown keys are refused by it. */
   readonly options: ZodType
+  /** Options that name files: in a configuration they are relative to it. */
+  readonly paths?: readonly string[]
   create(options: O): Backend | Promise<Backend>
 }
 

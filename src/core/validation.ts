@@ -19,7 +19,7 @@ function describe(issue: Issue): string {
   const at = issue.path.length === 0 ? '' : ` at ${issuePath(issue.path)}`
   switch (issue.code) {
     case 'invalid_type':
-      return `expected ${issue.expected}, got ${kindOf(issue.input)}${at}`
+      return `expected ${issue.expected === 'record' ? 'object' : issue.expected}, got ${kindOf(issue.input)}${at}`
     case 'unrecognized_keys':
       return `unknown key ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}${at}`
     case 'invalid_value':

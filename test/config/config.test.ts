@@ -34,6 +34,16 @@ async function complaint(text: string, env: Record<string, string> = {}): Promis
 }
 
 describe('configuration files', () => {
+  it('JSON that is none is told by line and column, never by its text', async () => {
+    const file = put('a.json', '{\n "backends": { "up": { "apiKey": "sk-secret", } }\n}')
+    await expect(loadConfig(file, { env: {} })).rejects.toThrow(/^\S+: not valid JSON at line 2, column 47$/)
+  })
+
+  it('name files relative to themselves', async () => {
+    const complain = await complaint('backends: { x: { type: native, model: models/none.gguf } }')
+    expect(complain).toBe(`FILE: ${join(folder, 'models/none.gguf')}: there is no such file at backends.x`)
+  })
+
   it('are YAML, JSON or modules, and say the same', async () => {
     const yaml = await load(GOOD)
     const json = await load('{"backends":{"up":{"type":"openai","baseUrl":"http://127.0.0.1:1/v1"}}}', {}, 'a.json')
@@ -51,6 +61,8 @@ describe('configuration files', () => {
     ['an unknown key below', `${GOOD}listen: { prot: 1 }`, 'FILE: unknown key "prot" at listen'],
     ['a value of a closed set', `${GOOD}loops: maybe`, expect.stringMatching(/^FILE: expected one of on, dry, off.* at loops$/)],
     ['a number out of range', `${GOOD}listen: { port: 70000 }`, expect.stringMatching(/^FILE: expected at most 65535.* at listen.port$/)],
+    ['nothing where backends should be', 'listen: { port: 80 }', 'FILE: expected object, got nothing at backends'],
+    ['YAML that is none', 'backends:\n\tx: { type: openai }\n', 'FILE: Tabs are not allowed as indentation at line 2, column 1'],
     ['no backends', 'backends: {}', 'FILE: expected at least one backend at backends'],
     ['an unknown kind of backend', 'backends: { x: { type: opnai } }', 'FILE: expected one of native, openai, anthropic, got "opnai" at backends.x.type'],
     ['a backend’s wrong option', 'backends: { x: { type: openai, baseUrl: "http://a", slots: many } }', 'FILE: backends.x: expected number, got string at slots'],

@@ -8,7 +8,7 @@ import { GgufMetadata } from './gguf-metadata.ts'
 import type { MetadataValue, NumberArray } from './gguf-metadata.ts'
 import { tensorTypeById, valueTypeName } from './gguf-types.ts'
 import type { TensorTypeName, ValueTypeName } from './gguf-types.ts'
-import { ModelError, shown } from './model-error.ts'
+import { ModelError, shown, unreadable } from './model-error.ts'
 
 export interface GgufTensor {
   readonly name: string
@@ -59,13 +59,13 @@ export function readGguf(path: string): Gguf {
     if (!statSync(path).isFile()) throw new ModelError('unreadable', 'not a regular file')
     file = openSync(path, 'r')
   } catch (error) {
-    throw new ModelError('unreadable', `${path}: ${error instanceof Error ? error.message : String(error)}`, error)
+    throw unreadable(path, error)
   }
   try {
     return parse(path, file, fstatSync(file).size)
   } catch (error) {
     if (error instanceof ModelError) throw new ModelError(error.code, `${path}: ${error.message}`, error)
-    throw new ModelError('unreadable', `${path}: ${error instanceof Error ? error.message : String(error)}`, error)
+    throw unreadable(path, error)
   } finally {
     closeSync(file)
   }

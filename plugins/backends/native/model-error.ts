@@ -36,3 +36,9 @@ const NAME_SHOWN = 80
 export function shown(name: string): string {
   return JSON.stringify(name.length > NAME_SHOWN ? `${name.slice(0, NAME_SHOWN)}…` : name)
 }
+
+/** A file that the operating system does not give, in words. */
+export function unreadable(path: string, error: unknown): ModelError {
+  const { code, message } = error as NodeJS.ErrnoException
+  return new ModelError('unreadable', `${path}: ${code === 'ENOENT' ? 'there is no such file' : message}`, error)
+}

@@ -75,11 +75,10 @@ async function serve(flags: Flags): Promise<void> {
     },
     async reload() {
       const fresh = await readConfig(flags.config, systemClock.id())
-      if (JSON.stringify([fresh.listen, fresh.admin, fresh.gateway.path, fresh.telemetry]) !== JSON.stringify([config.listen, config.admin, config.gateway.path, config.telemetry])) {
-        log.warn({}, 'listen, admin, gateway.path and telemetry are read at start only: restart for those')
-      }
+      const atStart = ({ listen, admin, gateway: { path }, telemetry: traces, log: level, drainMs }: Config): string => JSON.stringify([listen, admin, path, traces, level, drainMs])
+      if (atStart(fresh) !== atStart(config)) log.warn({}, 'listen, admin, gateway.path, telemetry, log and drainMs are read at start only: restart for those')
       const old = current
-      const next = generationOf(await governorFor(fresh, flags.config, log, { savedStates: old.governor.loop.states() }), config)
+      const next = generationOf(await governorFor(fresh, flags.config, log, { savedStates: old.governor.loop.states() }), { ...fresh, admin: config.admin })
       await next.governor.start()
       // From here on new requests go to the new one; the old one finishes what it has.
       current = next
