@@ -53,6 +53,8 @@ export interface LaneView {
   readonly limit: number
   /** Most calls that go together, as of the last look at the queue; 1 where nothing is batched. */
   readonly batchCalls: number
+  /** What a run of so many typical calls takes, ms; undefined when no policy knows. */
+  runMs(calls: number): number | undefined
   /** Recent completions per second; undefined before any. */
   readonly completionsPerS: number | undefined
   /** Waiting work that would be served before a call arriving now; undefined when the order does not say. */
@@ -92,6 +94,8 @@ export interface LanePolicy {
   queue?(): WaitQueue
   /** How to batch behind this head. At most one policy of a lane may. Asked only where the backend's batching is `merge`. */
   group?(head: Waiter): BatchPlan
+  /** What a run of so many typical calls takes, ms, for other policies to reckon with; undefined: not known. Asked of the one that groups. */
+  runMs?(calls: number): number | undefined
   /** Time until this head may go, ms; 0: now. For budgets that refill and `retry-after`. */
   gate?(head: Waiter): number
   /** A call was admitted and waits. It leaves by `onDispatch` or by settling. */

@@ -134,6 +134,10 @@ export class Lane implements LaneView {
     return batching === 'merge' ? Math.min(maxBatch, this.#batchCalls ?? maxBatch) : 1
   }
 
+  runMs(calls: number): number | undefined {
+    return this.#grouper?.runMs?.(calls)
+  }
+
   drainMs(): number {
     if (this.waiting === 0 && this.#inFlight < this.limit && this.#busySlots < this.#backend.limits.slots) return 0
     const perS = this.#rate.perSecond()

@@ -174,7 +174,7 @@ export const batchController: Controller<BatchState> = {
   primary: 'batch',
   turns: [knobs.maxBatch.name, knobs.maxDelayMs.name],
   // Slower than the throttle, so that each sees the other as standing still.
-  every: { minSamples: 3, minMs: 1_000 },
+  every: { minSamples: 2, minMs: 1_000 },
   init: (saved) => ({ curve: restoreCurve((saved as Partial<BatchState> | undefined)?.curve) }),
   decide,
 }

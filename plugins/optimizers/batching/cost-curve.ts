@@ -69,7 +69,9 @@ export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
   const ratioOf = (one: { work: number; ms: number }): number => one.ms / at(points, one.work, 'p50') / curve.speed
   const waiting = [...curve.pending, { work, ms }]
   const ratio = quantile(waiting.slice(-PENDING).map(ratioOf), 0.5)
-  if (waiting.length >= 3 && (ratio > SHIFT || ratio < 1 / SHIFT)) {
+  // Two that are plainly off tell as much as three that are off.
+  const plain = waiting.length === 2 && waiting.every((one) => (ratio > 1 ? ratioOf(one) > SHIFT * SHIFT : ratioOf(one) < 1 / (SHIFT * SHIFT)))
+  if (plain || (waiting.length >= 3 && (ratio > SHIFT || ratio < 1 / SHIFT))) {
     // Those of before the change would be taken for shape at the new speed: they are let go.
     const pending = waiting.filter((one) => ratioOf(one) / ratio < SHIFT && ratioOf(one) / ratio > 1 / SHIFT).slice(-PENDING)
     const { lastShift } = curve

@@ -74,6 +74,10 @@ export const batching = definePlugin({
       return {
         name: 'batching',
         group,
+        runMs(calls) {
+          refresh()
+          return view.known ? view.lone(calls * meanWork) : undefined
+        },
         onEnqueue(waiter) {
           arrivals.mark()
           meanWork += (waiter.work - meanWork) * 0.05

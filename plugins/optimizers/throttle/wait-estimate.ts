@@ -12,8 +12,9 @@ interface Line {
   /** Decayed work arrived, for the rate. */
   arrived: number
   atMs: number
-  /** The same of what was let in. */
+  /** The same of what was let in, and of its calls. */
   entered: number
+  calls: number
   enteredMs: number
   /** Real waits over estimated ones, lately. */
   bias: number
@@ -44,7 +45,6 @@ export class WaitEstimate {
   #msPerWork: number | undefined
   /** Mean ms of a run, where calls run in batches, and when those under way began, oldest first. */
   #runMs: number | undefined
-  #runSpreadMs = 0
   readonly #runs: DispatchedBatch[] = [] // capped: see runBegan
 
   constructor(lane: LaneView, clock: Clock) {
@@ -54,7 +54,7 @@ export class WaitEstimate {
 
   /** Service time of a call with this much work, ms; undefined before anything was measured. */
   serviceMs(work: number): number | undefined {
-    if (this.#lane.limits.batching === 'merge') return this.#runMs === undefined ? undefined : this.#runMs + this.#runSpreadMs
+    if (this.#lane.limits.batching === 'merge') return this.#nextRunMs()
     return this.#msPerWork === undefined ? undefined : this.#msPerWork * Math.max(1, work)
   }
 
@@ -71,6 +71,7 @@ export class WaitEstimate {
     const work = Math.max(1, waiter.work)
     const now = this.#clock.monoMs()
     line.entered = decayed(line.entered, line.enteredMs, now) + work
+    line.calls = decayed(line.calls, line.enteredMs, now) + 1
     line.enteredMs = now
     line.waiting++
     line.waitingWork += work
@@ -104,9 +105,7 @@ export class WaitEstimate {
     if (at < 0) return
     this.#runs.splice(at, 1)
     if (ms === undefined || !(ms >= 0) || !Number.isFinite(ms)) return
-    const meanMs = this.#runMs ?? ms
-    this.#runMs = meanMs + (ms - meanMs) * RUN_GAIN
-    this.#runSpreadMs += (Math.abs(ms - meanMs) - this.#runSpreadMs) * RUN_GAIN
+    this.#runMs = this.#runMs === undefined ? ms : this.#runMs + (ms - this.#runMs) * RUN_GAIN
   }
 
   /** A call that was expected to wait `estimatedMs` (without the bias then in force) waited `waitedMs`. */
@@ -174,18 +173,32 @@ export class WaitEstimate {
   }
 
   #batchedWaitMs(priority: number, capacityShare: number, aheadWork: number | undefined, slots: number): number {
-    const runMs = this.#runMs
-    if (runMs === undefined) return 0
     const lane = this.#lane
+    const fullMs = lane.runMs(lane.batchCalls) ?? this.#runMs
+    if (fullMs === undefined) return 0
     const { work, urgentPerMs } = this.#before(priority)
     const meanWork = lane.waiting > 0 ? Math.max(1, lane.waitingWork / lane.waiting) : 1
     const batchWork = Math.max(1, lane.batchCalls * capacityShare) * meanWork
-    const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * runMs) / (batchWork * slots))
+    const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * fullMs) / (batchWork * slots))
     const batchesAhead = Math.floor(Math.min(work, aheadWork ?? work) / (batchWork * share))
+    return this.#freeMs() + (batchesAhead * fullMs) / slots
+  }
+
+  /** Until a slot is free. A run that takes longer than usual is expected to end any moment. */
+  #freeMs(): number {
+    const lane = this.#lane
     const oldest = this.#runs[this.#runs.length - lane.busySlots]
-    // A run that takes longer than usual is expected to end any moment.
-    const freeMs = lane.busySlots < slots || !oldest ? 0 : Math.max(0, oldest.dispatchedMs + runMs - this.#clock.monoMs())
-    return freeMs + (batchesAhead * runMs) / slots
+    if (lane.busySlots < lane.limits.slots || !oldest) return 0
+    const runMs = lane.runMs(oldest.calls.length) ?? this.#runMs ?? 0
+    return Math.max(0, oldest.dispatchedMs + runMs - this.#clock.monoMs())
+  }
+
+  /** Of the run that a call arriving now will be in: with those that wait, and with those that come until it begins. */
+  #nextRunMs(): number | undefined {
+    const lane = this.#lane
+    const now = this.#clock.monoMs()
+    const enteredPerMs = this.#lines.reduce((sum, line) => sum + decayed(line.calls, line.enteredMs, now), 0) / RATE_TAU_MS
+    return lane.runMs(Math.min(lane.batchCalls, lane.waiting + 1 + enteredPerMs * this.#freeMs())) ?? this.#runMs
   }
 
   /** Work that waits and is not less urgent, and how much more urgent work keeps being let in. */
@@ -205,7 +218,7 @@ export class WaitEstimate {
     const found = this.#lines.find((line) => line.priority === priority)
     if (found) return found
     if (this.#lines.length >= MAX_LINES) return this.#lines.reduce((best, line) => (Math.abs(line.priority - priority) < Math.abs(best.priority - priority) ? line : best))
-    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs(), entered: 0, enteredMs: this.#clock.monoMs(), bias: 1 }
+    const made: Line = { priority, waiting: 0, waitingWork: 0, arrived: 0, atMs: this.#clock.monoMs(), entered: 0, calls: 0, enteredMs: this.#clock.monoMs(), bias: 1 }
     this.#lines = [...this.#lines, made].sort((a, b) => a.priority - b.priority)
     return made
   }

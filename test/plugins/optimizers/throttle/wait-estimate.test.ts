@@ -6,7 +6,7 @@ import { virtualClock } from '../../../support/virtual-clock.ts'
 /** One slot that runs batches of ten, in 400 ms each. */
 function batched() {
   const clock = virtualClock()
-  const lane = { limits: { slots: 1, maxBatch: 64, batching: 'merge' }, clock, batchCalls: 10, busySlots: 0, waiting: 0, waitingWork: 0, aheadWork: () => undefined }
+  const lane = { limits: { slots: 1, maxBatch: 64, batching: 'merge' }, clock, batchCalls: 10, busySlots: 0, waiting: 0, waitingWork: 0, aheadWork: () => undefined, runMs: () => undefined }
   const estimate = new WaitEstimate(lane as unknown as LaneView, clock)
   const call = (priority: number): Call => ({ priority }) as Call
   const begin = (): DispatchedBatch => {
