@@ -21,6 +21,8 @@ export interface ClientOptions {
 
 export const DEFAULT_CLIENT: ClientOptions = { retries: 2, honourRetryAfter: true, backoffMs: 500 }
 const MAX_BACKOFF_MS = 8_000
+/** Official SDKs take a longer `retry-after` for a mistake. */
+const MAX_RETRY_AFTER_MS = 60_000
 const RETRIED = /^(shed)$|^error$/
 
 export interface ClientParts {
@@ -93,7 +95,7 @@ export class SimulatedClients {
     if (outcome !== 'ok') metrics.reject(settlement.reason ?? outcome)
     if (RETRIED.test(outcome) && tries < options.retries) {
       const after = options.honourRetryAfter ? error?.retryAfterMs : undefined
-      const waitMs = after ?? Math.min(MAX_BACKOFF_MS, options.backoffMs * 2 ** tries) * (1 - 0.25 * this.#parts.random())
+      const waitMs = after !== undefined && after < MAX_RETRY_AFTER_MS ? after : Math.min(MAX_BACKOFF_MS, options.backoffMs * 2 ** tries) * (1 - 0.25 * this.#parts.random())
       // Whoever would come back after having gone away does not.
       if (request.abortAfterMs === undefined || clock.monoMs() + waitMs < firstMs + request.abortAfterMs) {
         clock.after(waitMs, () => this.#attempt(request, firstMs, tries + 1))

@@ -179,7 +179,8 @@ describe('property 12: overload removed', () => {
         seed,
         { client: { retries: 5 } },
       )
-      expect(result.phases[0]?.goodput).toBeLessThan(0.9)
+      // An overload it was: most were turned away at first, and told when to come back.
+      expect(Object.values(result.rejects).reduce((sum, count) => sum + count, 0)).toBeGreaterThan(500)
       expect(result.phases[2]?.goodput).toBeGreaterThanOrEqual(0.99)
     }
   }, SLOW)

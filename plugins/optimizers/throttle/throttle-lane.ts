@@ -4,6 +4,7 @@ import type { ShedReason } from './declares.ts'
 import { patienceMs, PatienceLine } from './patience.ts'
 import { PriorityShedder } from './priority-shedder.ts'
 import { ProviderLedger, type BudgetLimits } from './provider-ledger.ts'
+import { ReturnTimes } from './return-times.ts'
 import { WaitEstimate } from './wait-estimate.ts'
 
 export interface ThrottleLaneOptions {
@@ -36,9 +37,6 @@ const SURE = 0.8
 const HOLD_BACK_MS = 10_000
 /** A waiting call is given up after this multiple of its start target; where others could go in its place, as soon as it cannot be in time. */
 const GIVE_UP_AFTER = 2
-/** Whoever is turned away comes back when there is room, not all in the same instant: up to this share later. */
-const RETRY_SPREAD = 0.5
-const LEAST_RETRY_MS = 50
 
 export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): ThrottledLane {
   const { clock } = options
@@ -49,6 +47,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
   const waiting = new Map<Call, Waiter>() // capped by the lane's queue
   const delayed = new WeakSet<Call>()
   const expected = new WeakMap<Call, number>()
+  const returns = new ReturnTimes(clock.random)
 
   function utilisation(): number {
     const { slots, batching } = lane.limits
@@ -61,7 +60,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
 
   function turnAway(call: Call, reason: ShedReason, waitMs: number): FlyballError {
     options.onShed(call, reason)
-    const retryAfterMs = Math.ceil(Math.max(LEAST_RETRY_MS, waitMs, lane.waiting > 0 ? LEAST_RETRY_MS : 0) * (1 + RETRY_SPREAD * clock.random()))
+    const retryAfterMs = returns.next(call.tenant, waitMs, estimate.startEveryMs(call.work), clock.monoMs())
     return new FlyballError('overloaded', { reason, retryAfterMs })
   }
 

@@ -58,6 +58,13 @@ export class WaitEstimate {
     return this.#msPerWork === undefined ? undefined : this.#msPerWork * Math.max(1, work)
   }
 
+  /** At full load a call of so much work starts this often, ms; 0 before anything was measured. */
+  startEveryMs(work: number): number {
+    const { slots, batching } = this.#lane.limits
+    if (batching === 'merge') return (this.#lane.runMs(this.#lane.batchCalls) ?? this.#runMs ?? 0) / (this.#lane.batchCalls * slots)
+    return ((this.#msPerWork ?? 0) * Math.max(1, work)) / Math.min(slots, this.#lane.limit)
+  }
+
   arrived(call: Call, work: number): void {
     const line = this.#line(call.priority)
     const now = this.#clock.monoMs()

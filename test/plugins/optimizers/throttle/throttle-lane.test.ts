@@ -135,9 +135,12 @@ describe('throttle under overload', { timeout: 60_000 }, () => {
     for (const error of errors) {
       expect(error.status).toBe(503)
       expect(error.retryAfterMs).toBeGreaterThan(50)
-      expect(error.retryAfterMs).toBeLessThan(5_000)
+      // Official SDKs ignore a minute or more.
+      expect(error.retryAfterMs).toBeLessThan(60_000)
     }
-    expect(new Set(errors.map((error) => error.retryAfterMs)).size).toBeGreaterThan(10)
+    // One call a second is served: told to come back all at once, most would be turned away again.
+    const backMs = errors.map((error) => error.retryAfterMs as number).sort((a, b) => a - b)
+    for (let k = 5; k < backMs.length; k++) expect(backMs[k]).toBeGreaterThan(1_000 * k)
   })
 
   it('turns away a call that cannot meet its deadline before one that can', async () => {
