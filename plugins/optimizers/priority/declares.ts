@@ -4,7 +4,7 @@ import { instrument, knob, label } from '../../../src/index.ts'
 export const knobs = {
   floor: knob({
     name: 'priority.floor',
-    default: 0.05,
+    default: 0.1,
     min: 0,
     max: 0.5,
     unit: '1',

@@ -29,7 +29,7 @@ const MAX_LINES = 32
 /** Somebody more urgent came within about this many memories: room is kept for more of them. */
 const RECENT_ARRIVALS = 0.05
 /** However much urgent work arrives, this share of the capacity is reckoned with for the rest: the queue has floors. */
-const LEAST_SHARE = 0.05
+const LEAST_SHARE = 0.1
 /** What the estimate does not see (tenants that overtake, batches, aging) shows in real waits, and is learned; longer ones sooner. */
 const BIAS_UP = 0.1
 const BIAS_DOWN = 0.03
@@ -171,23 +171,23 @@ export class WaitEstimate {
     if (this.#msPerWork === undefined) return 0
     const lane = this.#lane
     const capacity = Math.max(1, Math.min(slots, lane.limit) * capacityShare)
-    const { work, urgentPerMs } = this.#before(priority)
+    const { work, own, urgentPerMs } = this.#before(priority)
     if (work === 0 && lane.inFlight < capacity) return 0
     // Those in flight end evenly spread over a service time: the next one after 1/capacity of it.
-    const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * this.#msPerWork) / capacity)
+    const share = 1 - (urgentPerMs * this.#msPerWork) / capacity
     const meanWork = lane.inFlight > 0 ? Math.max(1, lane.inFlightWork / lane.inFlight) : 1
-    return ((Math.min(work, aheadWork ?? work) + meanWork) * this.#msPerWork) / capacity / share
+    return (inTurn(Math.min(work, aheadWork ?? work) + meanWork, own + meanWork, share) * this.#msPerWork) / capacity
   }
 
   #batchedWaitMs(priority: number, capacityShare: number, aheadWork: number | undefined, slots: number): number {
     const lane = this.#lane
     const fullMs = lane.runMs(lane.batchCalls) ?? this.#runMs
     if (fullMs === undefined) return 0
-    const { work, urgentPerMs } = this.#before(priority)
+    const { work, own, urgentPerMs } = this.#before(priority)
     const meanWork = lane.waiting > 0 ? Math.max(1, lane.waitingWork / lane.waiting) : 1
     const batchWork = Math.max(1, lane.batchCalls * capacityShare) * meanWork
-    const share = Math.max(LEAST_SHARE, 1 - (urgentPerMs * fullMs) / (batchWork * slots))
-    const batchesAhead = Math.floor(Math.min(work, aheadWork ?? work) / (batchWork * share))
+    const share = 1 - (urgentPerMs * fullMs) / (batchWork * slots)
+    const batchesAhead = Math.floor(inTurn(Math.min(work, aheadWork ?? work), own, share) / batchWork)
     return this.#freeMs() + (batchesAhead * fullMs) / slots
   }
 
@@ -208,17 +208,19 @@ export class WaitEstimate {
     return lane.runMs(Math.min(lane.batchCalls, lane.waiting + 1 + enteredPerMs * this.#freeMs())) ?? this.#runMs
   }
 
-  /** Work that waits and is not less urgent, and how much more urgent work keeps being let in. */
-  #before(priority: number): { work: number; urgentPerMs: number } {
+  /** Work that waits and is not less urgent, how much of it is just as urgent, and how much more urgent work keeps being let in. */
+  #before(priority: number): { work: number; own: number; urgentPerMs: number } {
     let work = 0
+    let own = 0
     let urgentPerMs = 0
     const now = this.#clock.monoMs()
     for (const line of this.#lines) {
       if (line.priority > priority) continue
       work += line.waitingWork
-      if (line.priority < priority) urgentPerMs += decayed(line.entered, line.enteredMs, now) / RATE_TAU_MS
+      if (line.priority === priority) own += line.waitingWork
+      else urgentPerMs += decayed(line.entered, line.enteredMs, now) / RATE_TAU_MS
     }
-    return { work, urgentPerMs }
+    return { work, own, urgentPerMs }
   }
 
   #line(priority: number): Line {
@@ -230,5 +232,8 @@ export class WaitEstimate {
     return made
   }
 }
+
+/** Work served until it is this call's turn: with what more urgent work leaves over, or with its class's floor, whichever is sooner. */
+const inTurn = (ahead: number, own: number, share: number): number => Math.min(ahead / Math.max(LEAST_SHARE, share), own / LEAST_SHARE)
 
 const decayed = (amount: number, fromMs: number, nowMs: number): number => amount * Math.exp((fromMs - nowMs) / RATE_TAU_MS)
