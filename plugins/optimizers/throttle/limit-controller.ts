@@ -3,6 +3,7 @@
  * headroom to the quantile that the SLO names. Without: whether more in flight still brings more done, within an absolute
  * multiple of the uncongested latency. Cuts fast, raises slowly, and only raises a limit that is really used.
  */
+import { quantile } from '../../../src/index.ts'
 import type { Controller, ControllerInput, Decision, Reading, SloClass, Why } from '../../../src/index.ts'
 import { knobs } from './declares.ts'
 import { logSlope, lowerShare, mean, median } from './sample-stats.ts'
@@ -55,6 +56,8 @@ const VAIN_SHARE = 0.7
 const MOSTLY = 0.5
 /** The limit counts as used from this share of it in flight. */
 const USED = 0.8
+/** In flight, at this quantile of the window. */
+const USUAL = 0.75
 const GROWTH = 0.1
 const BATCHED_GROWTH = 1.5
 /** After three windows of growth with this much headroom the limit is far from where it matters: grow faster. */
@@ -151,8 +154,10 @@ function decide(previous: LimitState, input: ControllerInput): Decision<LimitSta
   const limit = view.value
   const hard = Math.max(1, (facts['slots'] ?? Number.POSITIVE_INFINITY) * Math.max(1, facts['maxBatch'] ?? 1))
   const peak = state.inFlight.length === 0 ? 0 : Math.max(...state.inFlight)
+  // Latency was measured with so many in flight; a moment's peak says nothing about it.
+  const usual = (facts['maxBatch'] ?? 1) > 1 || state.inFlight.length === 0 ? peak : quantile([...state.inFlight], USUAL)
   // The lane counts whole calls.
-  const used = peak >= USED * Math.min(Math.floor(limit), hard)
+  const used = usual >= USED * Math.min(Math.floor(limit), hard)
   // A limit far above what is in flight protects nothing: cuts start from what is.
   const inUse = Math.min(limit, Math.max(1, peak || limit))
   const base = { limit, peak }
