@@ -41,9 +41,12 @@ export function boardJson(board: Board, q: PromQl): Record<string, unknown> {
     .annotations(annotations(q))
     .links(links())
     .build()
-  const { id, ...rest } = JSON.parse(JSON.stringify(built)) as Record<string, unknown>
+  const { id, ...rest } = JSON.parse(JSON.stringify(built, inSight)) as Record<string, unknown>
   return { ...rest, panels }
 }
+
+/** The SDK's default puts links and annotations into a menu; the way to the next board belongs on the page. */
+const inSight = (key: string, value: unknown): unknown => (key === 'placement' && value === 'inControlsMenu' ? undefined : value)
 
 /** Left to right, then down; a panel that would overflow the grid starts a new line. */
 function arrange(rows: readonly Row[]): unknown[] {

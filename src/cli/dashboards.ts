@@ -5,26 +5,38 @@ import type { Governor } from '../governor.ts'
 import { cliLog } from './cli-log.ts'
 import { governorFor, readConfig } from './configured.ts'
 
+/** `classic`: Grafana 10.4 to 13, and file provisioning. `v2`: Grafana 13's own, for its API and import page. */
+export const BOARD_FORMATS = ['classic', 'v2'] as const
+export type BoardFormat = (typeof BOARD_FORMATS)[number]
+
 export interface GenerateDashboards {
   /** The configuration file. */
   readonly config: string
   /** An existing folder. */
   readonly folder: string
   readonly naming: 'metrics' | 'otlp'
+  readonly format: BoardFormat
   readonly runbookUrl?: string
 }
 
 /** Returns the names of the written files. Throws what reading a configuration throws, and a TypeError without Grafana's SDK. */
-export async function generateDashboards({ config, folder, ...options }: GenerateDashboards): Promise<string[]> {
+export async function generateDashboards({ config, folder, format, ...options }: GenerateDashboards): Promise<string[]> {
   const { generate } = await generator()
   const governor = await governorFor(await readConfig(config), config, cliLog('silent'))
   try {
     const files = generate(declaredIn(governor), options)
-    for (const [name, text] of files) writeFileSync(join(folder, name), text)
+    for (const [name, text] of files) writeFileSync(join(folder, name), await inFormat(format, name, text))
     return [...files.keys()]
   } finally {
     await governor.close()
   }
+}
+
+/** Boards are generated in the classic format. */
+export async function inFormat(format: BoardFormat, name: string, text: string): Promise<string> {
+  if (format === 'classic' || !name.endsWith('.json')) return text
+  const { boardV2 } = await import('../../dashboards/board-v2.ts')
+  return `${JSON.stringify(boardV2(JSON.parse(text) as Record<string, unknown>), null, 2)}\n`
 }
 
 /** Whatever a governor's parts declare, ours and third parties'. */

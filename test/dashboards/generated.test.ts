@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { boardV2 } from '../../dashboards/board-v2.ts'
 import { declaredBy } from '../../dashboards/declared.ts'
 import { findDeclares } from '../../dashboards/find-declares.ts'
 import { generate } from '../../dashboards/generate.ts'
@@ -95,7 +96,7 @@ describe('flyball dashboards --config', () => {
     try {
       const config = join(folder, 'flyball.config.yaml')
       writeFileSync(config, 'backends:\n  up: { type: openai, baseUrl: "http://127.0.0.1:9/v1", models: [m] }\nplugins: [throttle]\nclasses: [{ name: gold, priority: 0, startMs: 100, quantile: 0.99 }]\n')
-      const names = await generateDashboards({ config, folder, naming: 'otlp', runbookUrl: 'https://runbooks.example/flyball' })
+      const names = await generateDashboards({ config, folder, format: 'classic', naming: 'otlp', runbookUrl: 'https://runbooks.example/flyball' })
       expect(names.toSorted()).toEqual(['backends.json', 'control-loop.json', 'lane.json', 'overview.json', 'rules.yaml', 'self-health.json', 'uplift.json'])
       const board = readFileSync(join(folder, 'control-loop.json'), 'utf8')
       expect(board).toContain('Knob throttle.limit')
@@ -104,6 +105,11 @@ describe('flyball dashboards --config', () => {
       expect(rules).toContain('{class="gold"} > 0.144')
       expect(rules).toContain('runbook_url: https://runbooks.example/flyball#flyballbackenddown')
       expect(rules).toContain('flyball_backend_up_ratio')
+
+      await generateDashboards({ config, folder, format: 'v2', naming: 'otlp' })
+      const inV2 = JSON.parse(readFileSync(join(folder, 'control-loop.json'), 'utf8')) as object
+      expect(inV2).toEqual(boardV2(JSON.parse(board) as object))
+      expect(readFileSync(join(folder, 'rules.yaml'), 'utf8')).toContain('{class="gold"} > 0.144')
     } finally {
       rmSync(folder, { recursive: true, force: true })
     }
