@@ -4,15 +4,15 @@ import { instrument, knob, label, signal } from '../../../src/index.ts'
 export const knobs = {
   ttlS: knob({
     name: 'cache.ttl_s',
-    default: 10,
+    default: 1,
     min: 0.1,
     max: 7 * 86_400,
     unit: 's',
     doc: 'How long an answer of a cache class may be served. Asked at lookup: a cut holds for what is stored already.',
     scope: ['class'],
-    maxUp: 1.25,
+    maxUp: 2,
     maxDown: 0,
-    cooldownMs: 30_000,
+    cooldownMs: 10_000,
     safeDirection: 'down',
   }),
   staleBudget: knob({

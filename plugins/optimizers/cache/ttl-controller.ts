@@ -28,6 +28,8 @@ const GROUPS_PER_OCTAVE = 4
 /** Fewer observations say too little to raise anything. They may cut. */
 const LEARN = 5
 const DEAD_BAND = 0.05
+/** The rest of the budget pays for the time until a change of the change rate is noticed. */
+const AIM = 0.75
 /** Ages below this share of the TTL are as good as 0: disagreement there is sampling noise. */
 const NEW = 0.01
 const MIN_NEW = 10
@@ -105,7 +107,7 @@ function decide(previous: TtlState, input: ControllerInput): Decision<TtlState> 
   // Before a contradiction is certain: what the latest alone say at the least is believed already.
   const latest = estimateHazard(recentGroups(state, Math.max(0, state.ages.length - EARLY)), noise)
   const rate = Math.max(hazard.upperPerS, latest?.lowerPerS ?? 0)
-  const wanted = Math.min(view.spec.max, Math.max(view.spec.min, longestTtlS(rate, budget)))
+  const wanted = Math.min(view.spec.max, Math.max(view.spec.min, longestTtlS(rate, AIM * budget)))
   const predicted = staleShare(rate, view.value)
   const numbers = { observations, changes: hazard.changes, perS: hazard.perS, upperPerS: rate, noise, budget, staleUpper: predicted, wantedS: wanted }
   const why = (reason: Why['reason']): Why => ({ reason, numbers })

@@ -44,7 +44,7 @@ describe('cache', () => {
     expect([outcome(first.call), outcome(second.call), backend.calls.length]).toEqual(['miss', 'hit', 1])
     expect(second.value).toEqual({ q: 1 })
     expect(second.call.settlement).toMatchObject({ outcome: 'ok', status: 200 })
-    await clock.advance(10_001)
+    await clock.advance(1_001)
     expect(outcome((await clock.until(host.ask({ input: { q: 1 } }))).call)).toBe('miss')
     expect(backend.calls).toHaveLength(2)
   })
@@ -188,7 +188,7 @@ describe('cache', () => {
     const { host, backend, clock } = rig({}, { answer: () => [{ deltas: [{ type: 'value', value: version }], tokens: 0 }] })
     await clock.until(host.ask())
     version = 2
-    await clock.advance(8_500)
+    await clock.advance(850)
     const [a, b] = await clock.until(Promise.all([host.ask(), host.ask()]))
     expect([a?.value, b?.value, outcome(a?.call as Call)]).toEqual([1, 1, 'stale'])
     await clock.advance(100)
@@ -219,7 +219,7 @@ describe('cache', () => {
       await clock.until(host.ask())
       for (let i = 0; i < 40; i++) {
         await clock.until(host.ask())
-        await clock.advance(50)
+        await clock.advance(10)
       }
       expect(backend.calls.length > 1, loops).toBe(expected)
       for (const call of backend.calls.slice(1)) expect(call.priority).toBe(1_000)
