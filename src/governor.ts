@@ -8,6 +8,7 @@ import { forkCall } from './core/attempt.ts'
 import type { Backend, BackendHealth } from './core/backend.ts'
 import { settleWithBody } from './core/body.ts'
 import { LiveCall, type Call, type CallInit } from './core/call.ts'
+import { Chain } from './core/chain.ts'
 import { systemClock, type Cancel, type Clock } from './core/clock.ts'
 import { FlyballError, toFlyballError } from './core/errors.ts'
 import { Lane, type LaneObserver } from './core/lane.ts'
@@ -151,7 +152,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const declared = new Map<object, unknown>()
   const closers: (() => void | Promise<void>)[] = []
   const settledListeners = new Set<(call: Call) => void>()
-  const open = new Set<LiveCall>()
+  const open = new Chain<LiveCall>()
   const stop = new AbortController()
   let ready = false
   let draining = false
@@ -388,10 +389,10 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       if (!slo) throw new FlyballError('invalid_request', { message: `Expected class to be one of ${[...classByName.keys()].join(', ')}.`, param: 'class' })
       const span = telemetry.startCallSpan(request.operation, request.model, traceContext ?? otelContext.active())
       const call = new LiveCall({ ...request, tenant: request.tenant ?? '', work: request.work ?? 1, stream: request.stream ?? false, slo, span }, clock)
-      open.add(call)
+      const link = open.add(call)
       telemetry.watchCall(call)
       call.onSettle(() => {
-        open.delete(call)
+        open.remove(link)
         for (const listener of settledListeners) listener(call)
         if (open.size === 0 && draining) {
           for (const resolve of drained) resolve()
@@ -439,7 +440,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       draining = true
       loop.stop()
       stop.abort(new FlyballError('draining'))
-      for (const call of open) call.abort(new FlyballError('draining'))
+      for (const call of open.values()) call.abort(new FlyballError('draining'))
       for (const close of closers.splice(0)) await close()
       await Promise.all([...backends.values()].map((backend) => backend.close()))
     },

@@ -1,31 +1,38 @@
 /** First come, first served: a lane's order when no policy brings another. */
+import { Chain, type Link } from './chain.ts'
 import type { Waiter, WaitQueue } from './lane-policy.ts'
+import { Slot } from './slot.ts'
 
 /** `take` gives up after this many refusals in a row: a queue full of other keys must not make dispatch linear. */
 const LOOKAHEAD = 256
 
-/** A Set iterates in insertion order and removes from the middle in O(1). */
 export function fifoQueue(): WaitQueue {
-  const queue = new Set<Waiter>()
+  const queue = new Chain<Waiter>()
+  const place = new Slot<Waiter, Link<Waiter>>('fifo')
   return {
     get size() {
       return queue.size
     },
-    add: (waiter) => void queue.add(waiter),
-    remove: (waiter) => queue.delete(waiter),
-    first: () => queue.values().next().value,
+    add: (waiter) => place.set(waiter, queue.add(waiter)),
+    remove(waiter) {
+      const link = place.take(waiter)
+      return link !== undefined && queue.remove(link)
+    },
+    first: () => queue.first?.value,
     take(max, accept) {
       const taken: Waiter[] = []
       let refused = 0
-      for (const waiter of queue) {
-        if (taken.length >= max || refused >= LOOKAHEAD) break
+      for (let link = queue.first, after: Link<Waiter> | undefined; link && taken.length < max && refused < LOOKAHEAD; link = after) {
+        after = link.after
+        const waiter = link.value as Waiter
         if (accept(waiter)) {
-          queue.delete(waiter)
+          place.take(waiter)
+          queue.remove(link)
           taken.push(waiter)
         } else refused++
       }
       return taken
     },
-    waiters: () => queue,
+    waiters: () => queue.values(),
   }
 }

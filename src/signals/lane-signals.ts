@@ -3,6 +3,7 @@ import type { LiveCall } from '../core/call.ts'
 import type { LaneObserver } from '../core/lane.ts'
 import type { DispatchedBatch, LaneView } from '../core/lane-policy.ts'
 import type { Settlement } from '../core/settlement.ts'
+import { Slot } from '../core/slot.ts'
 import { sloMet } from '../core/slo-met.ts'
 import { signal } from './signal-spec.ts'
 import type { SignalRegistry } from './registry.ts'
@@ -50,7 +51,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
     }
     return found
   }
-  const open = new Map<DispatchedBatch, { left: number; ok: number; endMs: number }>() // capped by the batches in flight
+  const runs = new Slot<DispatchedBatch, { left: number; ok: number; endMs: number }>('run')
   return {
     onArrive(call, lane) {
       const w = windows(lane)
@@ -60,7 +61,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
     },
     onDispatch(batch, lane) {
       const w = windows(lane)
-      open.set(batch, { left: batch.calls.length, ok: 0, endMs: 0 })
+      runs.set(batch, { left: batch.calls.length, ok: 0, endMs: 0 })
       w.batchSize.push(batch.calls.length, batch.work)
       w.inFlight.push(lane.inFlight)
       w.workMs.demand()
@@ -75,7 +76,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
       if (settlement.outcome !== 'cancelled') w.rejects.push(REJECTED.test(settlement.reason ?? '') ? 1 : 0, (settlement.timings.endMs ?? batch.dispatchedMs) - batch.dispatchedMs)
       const serviceMs = serviceMsOf(settlement)
       if (settlement.outcome === 'ok' && serviceMs !== undefined) feedService(w, call, settlement, serviceMs, batch)
-      const run = open.get(batch)
+      const run = runs.get(batch)
       if (!run) return
       if (settlement.outcome === 'ok' && serviceMs !== undefined) {
         run.ok++
@@ -83,7 +84,7 @@ export function laneSignals(signals: SignalRegistry): LaneObserver {
       }
       // One point per batch, once all its members are through; a batch with failures says nothing about the curve.
       if (--run.left > 0) return
-      open.delete(batch)
+      runs.take(batch)
       if (run.ok === batch.calls.length) w.batchMs.push(run.endMs, batch.work)
     },
   }

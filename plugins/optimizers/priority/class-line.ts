@@ -15,7 +15,8 @@ export interface Ticket extends HeapItem {
 
 interface TenantLine extends HeapItem {
   readonly account: Account
-  readonly seq: number
+  /** Of when it last began to wait. */
+  seq: number
   readonly onTime: IndexedHeap<Ticket>
   /** Past their start target. Serving them first would make those behind them late as well. */
   readonly late: IndexedHeap<Ticket>
@@ -26,6 +27,9 @@ interface TenantLine extends HeapItem {
 
 /** One in so many picks goes to a late call while calls that can still be on time wait: late is not lost. */
 const LATE_EVERY = 8
+
+/** Tenants of whom nobody waits and whose lines are kept all the same. */
+const MAX_IDLE_TENANTS = 256
 
 const byDue = (a: Ticket, b: Ticket): boolean => a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.seq < b.seq)
 const byCounter = (a: TenantLine, b: TenantLine): boolean => a.account.counter < b.account.counter || (a.account.counter === b.account.counter && a.seq < b.seq)
@@ -61,7 +65,10 @@ export class ClassLine {
     line.onTime.add(ticket)
     line.work += ticket.waiter.work
     this.work += ticket.waiter.work
-    if (!this.#heap.has(line)) this.#heap.add(line)
+    if (!this.#heap.has(line)) {
+      line.seq = this.#seq++
+      this.#heap.add(line)
+    }
     this.size++
   }
 
@@ -74,8 +81,10 @@ export class ClassLine {
     line.work -= ticket.waiter.work
     if (line.onTime.size + line.late.size === 0) {
       this.#heap.remove(line)
-      line.unwatch()
-      this.#tenants.delete(line.account.tenant)
+      line.lateTurn = 0
+      line.work = 0
+      // A tenant whose calls come one by one would otherwise have its line made anew for each.
+      if (this.#tenants.size > MAX_IDLE_TENANTS) this.#drop(line)
     }
     return true
   }
@@ -86,7 +95,7 @@ export class ClassLine {
    */
   ahead(tenant: string): number {
     const own = this.#tenants.get(tenant)
-    const others = this.#tenants.size - (own ? 1 : 0)
+    const others = this.#heap.size - (own && this.#heap.has(own) ? 1 : 0)
     const turn = this.size === 0 ? 0 : this.work / this.size
     return Math.min(this.work, ((own?.work ?? 0) + turn) * (others + 1))
   }
@@ -108,12 +117,25 @@ export class ClassLine {
     if (line) line.lateTurn = line.late.has(ticket) ? 0 : line.late.size > 0 ? line.lateTurn + 1 : 0
   }
 
+  waiters(): Waiter[] {
+    const waiters: Waiter[] = []
+    for (const line of this.#heap.values()) for (const heap of [line.onTime, line.late]) for (const ticket of heap.values()) waiters.push(ticket.waiter)
+    return waiters
+  }
+
+  #drop(line: TenantLine): void {
+    line.unwatch()
+    this.#tenants.delete(line.account.tenant)
+  }
+
   #tenantLine(tenant: string): TenantLine {
-    const known = this.#tenants.get(tenant)
-    if (known) return known
     const account = this.#ledger.account(tenant)
+    const known = this.#tenants.get(tenant)
+    // The ledger may have forgotten an idle tenant's account and opened another since.
+    if (known?.account === account) return known
+    if (known) this.#drop(known)
     const watcher = (): void => this.#heap.moved(line)
-    const line: TenantLine = { account, seq: this.#seq++, onTime: new IndexedHeap(byDue), late: new IndexedHeap(byDue), lateTurn: 0, work: 0, unwatch: () => account.watchers.delete(watcher), index: -1 }
+    const line: TenantLine = { account, seq: 0, onTime: new IndexedHeap(byDue), late: new IndexedHeap(byDue), lateTurn: 0, work: 0, unwatch: () => account.watchers.delete(watcher), index: -1 }
     account.watchers.add(watcher)
     this.#tenants.set(tenant, line)
     return line

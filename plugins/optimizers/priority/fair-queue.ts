@@ -2,7 +2,7 @@
  * The order of service: class floors, then priority; within a class the tenant that had least; within a tenant the
  * earliest start target. Adding, removing and taking cost O(log n) in waiting calls, however many wait.
  */
-import type { Clock, Waiter, WaitQueue } from '../../../src/index.ts'
+import { Slot, type Clock, type Waiter, type WaitQueue } from '../../../src/index.ts'
 import { ClassLine, type Ticket } from './class-line.ts'
 import type { TenantLedger } from './tenant-ledger.ts'
 
@@ -32,7 +32,8 @@ const MAX_OWED_CALLS = 2
 
 export function fairQueue(options: FairQueueOptions): FairQueue {
   const { clock, ledger } = options
-  const tickets = new Map<Waiter, Ticket>()
+  const tickets = new Slot<Waiter, Ticket>('ticket')
+  let size = 0
   /** Most urgent first. */
   let lines: ClassLine[] = []
   let seq = 0
@@ -94,20 +95,21 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
 
   return {
     get size() {
-      return tickets.size
+      return size
     },
     add(waiter) {
-      if (tickets.has(waiter)) return
+      if (tickets.get(waiter)) return
       const line = lineOf(waiter.call.class, waiter.call.priority)
       const ticket = line.issue(waiter, seq++)
       tickets.set(waiter, ticket)
+      size++
       ledger.arrive(ledger.account(waiter.call.tenant))
       line.insert(ticket)
     },
     remove(waiter) {
-      const ticket = tickets.get(waiter)
+      const ticket = tickets.take(waiter)
       if (!ticket) return false
-      tickets.delete(waiter)
+      size--
       ticket.line.remove(ticket)
       ledger.leave(ledger.account(waiter.call.tenant))
       return true
@@ -127,7 +129,8 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
         }
         ticket.line.serving(ticket)
         ticket.line.remove(ticket)
-        tickets.delete(ticket.waiter)
+        tickets.take(ticket.waiter)
+        size--
         charge(ticket)
         ledger.leave(ledger.account(ticket.waiter.call.tenant))
         taken.push(ticket.waiter)
@@ -135,7 +138,7 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
       for (const ticket of refused) ticket.line.insert(ticket)
       return taken
     },
-    waiters: () => tickets.keys(),
+    waiters: () => lines.flatMap((line) => line.waiters()),
     aheadWork(call) {
       let work = 0
       for (const line of lines) {

@@ -1,6 +1,6 @@
 /** Who is next: urgent classes first, floors for the rest, fairness between tenants, earliest start target within one. */
 import { z } from 'zod'
-import { definePlugin, type Call, type LanePolicy, type LaneView, type Settlement } from '../../../src/index.ts'
+import { definePlugin, Slot, type Call, type LanePolicy, type LaneView, type Settlement } from '../../../src/index.ts'
 import { instruments, knobs } from './declares.ts'
 import { fairQueue, type FairQueue } from './fair-queue.ts'
 import { TenantLedger } from './tenant-ledger.ts'
@@ -35,7 +35,7 @@ export const priority = definePlugin({
 
     function forLane(lane: LaneView): LanePolicy {
       const ledger = new TenantLedger({ weights: settings.tenantWeights, maxTenants: settings.maxTenants })
-      const charged = new WeakMap<Call, number>()
+      const charged = new Slot<Call, number>('charged')
       const queue = fairQueue({
         clock: host.clock,
         ledger,
@@ -49,9 +49,8 @@ export const priority = definePlugin({
         queue: () => queue,
         onSettle(call, settlement) {
           const actual = weightedTokens(settlement, settings)
-          const estimate = charged.get(call)
+          const estimate = charged.take(call)
           if (actual !== undefined && estimate !== undefined) ledger.correct(call.tenant, actual - estimate)
-          charged.delete(call)
         },
       }
     }

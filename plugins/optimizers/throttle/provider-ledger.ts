@@ -1,5 +1,5 @@
 /** A hosted provider's limits, kept on our side: nothing is sent that would be turned away. */
-import { readRateLimits, type Call, type Clock, type Reply, type Settlement, type Waiter } from '../../../src/index.ts'
+import { readRateLimits, Slot, type Call, type Clock, type Reply, type Settlement, type Waiter } from '../../../src/index.ts'
 import { TokenBucket, type Charge } from './token-bucket.ts'
 
 export const BUDGETS = ['requests', 'tokens', 'inputTokens', 'outputTokens'] as const
@@ -18,7 +18,7 @@ const RETRY_SPREAD = 0.1
 export class ProviderLedger {
   readonly #clock: Clock
   readonly #budgets: Readonly<Record<Budget, TokenBucket>>
-  readonly #open = new Map<Call, { readonly [K in Budget]: Charge }>() // capped by the calls in flight
+  readonly #open = new Slot<Call, { readonly [K in Budget]: Charge }>('charges')
   #closedUntilMs = 0
   /** Unnamed 429s since the last call that was let in. */
   #unnamed = 0
@@ -77,9 +77,8 @@ export class ProviderLedger {
 
   /** The call is over: what it really used is charged, the rest given back. */
   settled(call: Call, settlement: Settlement): void {
-    const charges = this.#open.get(call)
+    const charges = this.#open.take(call)
     if (!charges) return
-    this.#open.delete(call)
     const now = this.#clock.monoMs()
     const { inputTokens, outputTokens } = settlement.usage
     const turnedAway = (settlement.status ?? 0) >= 400

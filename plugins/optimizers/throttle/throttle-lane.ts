@@ -1,7 +1,7 @@
 /** The throttle's policy of one lane: everything on the request path, without the loop. */
-import { FlyballError, type Call, type Clock, type LanePolicy, type LaneView, type Waiter } from '../../../src/index.ts'
+import { FlyballError, Slot, type Call, type Clock, type LanePolicy, type LaneView, type Waiter } from '../../../src/index.ts'
 import type { ShedReason } from './declares.ts'
-import { patienceMs, PatienceLine } from './patience.ts'
+import { patienceMs, PatienceLine, type PatiencePlace } from './patience.ts'
 import { PriorityShedder } from './priority-shedder.ts'
 import { ProviderLedger, type BudgetLimits } from './provider-ledger.ts'
 import { ReturnTimes } from './return-times.ts'
@@ -29,6 +29,13 @@ export interface ThrottledLane {
   expectedWaitMs(): number
 }
 
+/** What is kept of a call in the queue. */
+interface Waiting {
+  readonly waiter: Waiter
+  readonly line: PatienceLine
+  readonly place: PatiencePlace
+}
+
 /** A less urgent call is held back for room for this share of its patience at most. */
 const HOLD_BACK_SHARE = 0.5
 /** A call is let in when its expected wait is within this share of its patience: the estimate is a mean, half are longer. */
@@ -44,9 +51,9 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
   const estimate = new WaitEstimate(lane, clock)
   const shedder = new PriorityShedder(clock.random)
   const lines = new Map<string, PatienceLine>() // capped by the classes of the configuration
-  const waiting = new Map<Call, Waiter>() // capped by the lane's queue
-  const delayed = new WeakSet<Call>()
-  const expected = new WeakMap<Call, number>()
+  const waiting = new Slot<Call, Waiting>('waiting')
+  const delayed = new Slot<Call, true>('delayed')
+  const expected = new Slot<Call, number>('expected wait')
   const returns = new ReturnTimes(clock.random)
 
   function utilisation(): number {
@@ -95,14 +102,13 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
   function gate(head: Waiter): number {
     giveUpLate()
     const ms = Math.max(ledger.waitMs(head), holdBackMs(head))
-    if (ms > 0 && !delayed.has(head.call)) {
-      delayed.add(head.call)
+    if (ms > 0 && !delayed.get(head.call)) {
+      delayed.set(head.call, true)
       options.onDelayed(head.call)
     }
     return ms
   }
 
-  const isWaiting = (waiter: Waiter): boolean => waiting.has(waiter.call)
 
   /** Late answers are better than none, but not than answers in time: the late go when more wait than go next. */
   function giveUpLate(): void {
@@ -113,7 +119,7 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
       return lane.waiting > lane.batchCalls && patienceMs(call, now, estimate.serviceMs(work) ?? 0).ms < 0
     }
     for (const line of lines.values()) {
-      for (const waiter of line.over(isWaiting, isOver)) {
+      for (let waiter = line.over(isOver); waiter; waiter = line.over(isOver)) {
         if (!lane.evict(waiter, turnAway(waiter.call, 'waited_too_long', estimate.waitMs(waiter.call)))) continue
         shedder.started(true, 1 - waiter.call.slo.quantile)
       }
@@ -128,11 +134,10 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
 
   /** Out of the queue, by dispatch or otherwise; exactly once. */
   function leave(call: Call): void {
-    const waiter = waiting.get(call)
-    if (!waiter) return
-    waiting.delete(call)
-    estimate.left(waiter)
-    lineOf(call).left(isWaiting)
+    const was = waiting.take(call)
+    if (!was) return
+    estimate.left(was.waiter)
+    was.line.leave(was.place)
   }
 
   const policy: LanePolicy = {
@@ -141,9 +146,9 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     admit,
     gate,
     onEnqueue(waiter) {
-      waiting.set(waiter.call, waiter)
+      const line = lineOf(waiter.call)
+      waiting.set(waiter.call, { waiter, line, place: line.add(waiter) })
       estimate.enqueued(waiter)
-      lineOf(waiter.call).add(waiter)
       waiter.call.onSettle(() => leave(waiter.call))
       giveUpLate()
     },

@@ -3,7 +3,7 @@
  * the first call after an idle hour, and blind to how long answers happen to be. Where calls run in batches, from when the
  * run under way ends and how many full batches go before.
  */
-import type { Call, Clock, DispatchedBatch, LaneView, Waiter } from '../../../src/index.ts'
+import { Slot, type Call, type Clock, type DispatchedBatch, type LaneView, type Waiter } from '../../../src/index.ts'
 
 interface Line {
   readonly priority: number
@@ -40,7 +40,7 @@ export class WaitEstimate {
   readonly #lane: LaneView
   readonly #clock: Clock
   #lines: Line[] = []
-  readonly #joined = new WeakMap<Waiter, Line>()
+  readonly #joined = new Slot<Waiter, Line>('line')
   /** Mean service ms per unit of work. */
   #msPerWork: number | undefined
   /** Mean ms of a run, where calls run in batches, and when those under way began, oldest first. */
@@ -86,9 +86,8 @@ export class WaitEstimate {
   }
 
   left(waiter: Waiter): void {
-    const line = this.#joined.get(waiter)
+    const line = this.#joined.take(waiter)
     if (!line) return
-    this.#joined.delete(waiter)
     line.waiting = Math.max(0, line.waiting - 1)
     line.waitingWork = line.waiting === 0 ? 0 : Math.max(0, line.waitingWork - Math.max(1, waiter.work))
   }
