@@ -5,6 +5,7 @@
 import type { LiveCall } from './call.ts'
 import type { Cancel, Clock } from './clock.ts'
 import { FlyballError, toFlyballError } from './errors.ts'
+import { END, PENDING, PolledBody, readerOf, type BodySource } from './polled-body.ts'
 import type { Chunk, Reply } from './reply.ts'
 import type { Outcome } from './settlement.ts'
 
@@ -17,11 +18,11 @@ export interface BodyEnd {
 export const DEFAULT_UNREAD_MS = 60_000
 
 /**
- * Invariants: `onEnd` listeners run exactly once; after the end every `next` is done or throws; the source is told to
- * stop (`reply.cancel` and `iterator.return`) on every end but its own.
+ * Invariants: `onEnd` listeners run exactly once; after the end every `poll` is `END` or throws; the source is told to stop
+ * (`reply.cancel` and `iterator.return`) on every end but its own.
  */
-export class ManagedBody implements AsyncIterableIterator<Chunk> {
-  readonly #source: AsyncIterator<Chunk>
+export class ManagedBody extends PolledBody {
+  readonly #source: BodySource
   readonly #reply: Reply
   readonly #call: LiveCall
   readonly #clock: Clock
@@ -29,35 +30,33 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
   #end: BodyEnd | undefined
   #failure: FlyballError | undefined
   #listeners: ((end: BodyEnd) => void)[] = []
-  #rejectPending: ((error: FlyballError) => void) | undefined
+  /** Of a reader that was told `PENDING`. */
+  #wake: (() => void) | undefined
   #timer: Cancel | undefined
   #lastAskedMs: number
   #readySinceMs: number | undefined
   #semanticError: string | undefined
-  readonly #onAbort: () => void
   #unlisten: (() => void) | undefined
+  readonly #onSource = (): void => {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
 
   constructor(reply: Reply, call: LiveCall, clock: Clock, unreadMs = DEFAULT_UNREAD_MS) {
+    super()
     this.#reply = reply
-    this.#source = reply.body[Symbol.asyncIterator]()
+    this.#source = readerOf(reply.body)
     this.#call = call
     this.#clock = clock
     this.#unreadMs = unreadMs
     this.#lastAskedMs = clock.monoMs()
     if (reply.status >= 400) this.#semanticError = `upstream_${reply.status}`
-    this.#onAbort = () => {
+    this.#unlisten = call.onAbort(() => {
       const error = toFlyballError(call.abortReason, 'cancelled')
       this.#finish({ outcome: error.outcome, reason: error.reason }, error)
-    }
-    if (call.aborted) this.#onAbort()
-    else {
-      this.#unlisten = call.onAbort(this.#onAbort)
-      this.#armUnread()
-    }
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this
+    })
+    if (!this.#end) this.#armUnread()
   }
 
   /** Runs `fn` when the body ends; at once if it has. */
@@ -66,41 +65,32 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
     else this.#listeners.push(fn)
   }
 
-  next(): Promise<IteratorResult<Chunk>> {
-    if (this.#end) return this.#failure ? Promise.reject(this.#failure) : Promise.resolve({ done: true, value: undefined })
-    const now = this.#clock.monoMs()
+  poll(wake: () => void): Chunk | typeof PENDING | typeof END {
+    if (this.#end) return this.#ended()
     if (this.#readySinceMs !== undefined) {
-      this.#call.timings.backpressureMs += now - this.#readySinceMs
+      this.#call.timings.backpressureMs += this.#clock.monoMs() - this.#readySinceMs
       this.#readySinceMs = undefined
     }
     this.#lastAskedMs = Number.POSITIVE_INFINITY
-    return new Promise((resolve, reject) => {
-      this.#rejectPending = reject
-      this.#source.next().then(
-        (result) => {
-          this.#rejectPending = undefined
-          if (this.#end) return this.#failure ? reject(this.#failure) : resolve({ done: true, value: undefined })
-          if (result.done) {
-            this.#finish(this.#semanticError === undefined ? { outcome: 'ok' } : { outcome: 'error', reason: this.#semanticError })
-            return resolve({ done: true, value: undefined })
-          }
-          this.#observe(result.value)
-          resolve(result)
-        },
-        (thrown: unknown) => {
-          this.#rejectPending = undefined
-          const error = toFlyballError(thrown, 'upstream_invalid')
-          this.#finish({ outcome: error.outcome, reason: error.reason }, error)
-          reject(this.#failure ?? error)
-        },
-      )
-    })
+    let got: Chunk | typeof PENDING | typeof END
+    try {
+      got = this.#source.poll(this.#onSource)
+    } catch (thrown) {
+      const error = toFlyballError(thrown, 'upstream_invalid')
+      this.#finish({ outcome: error.outcome, reason: error.reason }, error)
+      return this.#ended()
+    }
+    // An abort may have come from inside the source.
+    if (this.#end) return this.#ended()
+    if (got === PENDING) this.#wake = wake
+    else if (got === END) this.#finish(this.#semanticError === undefined ? { outcome: 'ok' } : { outcome: 'error', reason: this.#semanticError })
+    else this.#observe(got)
+    return got
   }
 
-  /** The reader stops early. */
-  return(): Promise<IteratorResult<Chunk>> {
-    this.cancel()
-    return Promise.resolve({ done: true, value: undefined })
+  #ended(): typeof END {
+    if (this.#failure) throw this.#failure
+    return END
   }
 
   cancel(reason?: unknown): void {
@@ -139,19 +129,21 @@ export class ManagedBody implements AsyncIterableIterator<Chunk> {
     this.#failure = failure
     this.#timer?.()
     this.#unlisten?.()
+    const wake = this.#wake
+    this.#wake = undefined
     if (failure) {
       try {
         this.#reply.cancel(failure)
       } catch {
         // The source is being abandoned: what it thinks of that changes nothing.
       }
-      this.#source.return?.()?.then(undefined, () => {})
-      this.#rejectPending?.(failure)
-      this.#rejectPending = undefined
+      this.#source.stop()
     }
     const listeners = this.#listeners
     this.#listeners = []
     for (const fn of listeners) fn(end)
+    // Last: the reader goes on at once.
+    wake?.()
   }
 }
 

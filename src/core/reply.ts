@@ -1,4 +1,5 @@
 /** What a backend answers: status, headers, and a body of chunks. A unary reply has one chunk. */
+import { ListedBody } from './polled-body.ts'
 import type { Usage } from './settlement.ts'
 
 /** The hub between protocols: what any provider's stream says, in order. */
@@ -81,22 +82,7 @@ export function replyOf(chunks: readonly Chunk[], head: { status?: number; rawHe
   }
 }
 
-/** A body of chunks that are already here, from the first for each reader. An iterator by hand: a generator takes several turns a chunk. */
+/** A body of chunks that are already here, from the first for each reader. */
 export function bodyOf(chunks: readonly Chunk[], each?: (chunk: Chunk) => Chunk): AsyncIterable<Chunk> {
-  return {
-    [Symbol.asyncIterator](): AsyncIterator<Chunk> {
-      let at = 0
-      return {
-        next() {
-          const chunk = chunks[at++]
-          if (chunk === undefined) return Promise.resolve({ done: true, value: undefined })
-          return Promise.resolve({ done: false, value: each ? each(chunk) : chunk })
-        },
-        return() {
-          at = chunks.length
-          return Promise.resolve({ done: true, value: undefined })
-        },
-      }
-    },
-  }
+  return { [Symbol.asyncIterator]: () => new ListedBody(chunks, each) }
 }

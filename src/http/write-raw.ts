@@ -1,4 +1,5 @@
 /** A reply's own bytes onto a response, at the reader's pace. */
+import { forEachChunk } from '../core/polled-body.ts'
 import type { Reply } from '../core/reply.ts'
 import { header } from '../core/reply.ts'
 
@@ -15,10 +16,8 @@ export interface Sink {
  * finds the head unsent. Rejects with what the body threw.
  */
 export async function writeRaw(sink: Sink, reply: Reply, headers: () => string[], drained: () => Promise<void>): Promise<void> {
-  const body = reply.body[Symbol.asyncIterator]()
   if (reply.stream) {
     sink.writeHead(reply.status, headers())
-    const first = body.next()
     // An upstream's head and first event mostly come in one piece: given until the end of this turn of the event loop, they
     // leave in one write, too.
     let begun = false
@@ -27,12 +26,11 @@ export async function writeRaw(sink: Sink, reply: Reply, headers: () => string[]
       if (!begun) sink.flushHeaders()
     })
     try {
-      for (let next = await first; !next.done; next = await body.next()) {
-        const { raw } = next.value
-        if (raw === undefined || raw.length === 0) continue
+      await forEachChunk(reply.body, ({ raw }) => {
+        if (raw === undefined || raw.length === 0) return undefined
         begun = true
-        if (!sink.write(raw)) await drained()
-      }
+        return sink.write(raw) ? undefined : drained()
+      })
     } finally {
       begun = true
     }
@@ -41,16 +39,15 @@ export async function writeRaw(sink: Sink, reply: Reply, headers: () => string[]
   }
   let held: Uint8Array | undefined
   let headed = false
-  for (let next = await body.next(); !next.done; next = await body.next()) {
-    const { raw } = next.value
-    if (raw === undefined) continue
-    if (held !== undefined) {
-      if (!headed) sink.writeHead(reply.status, headers())
-      headed = true
-      if (!sink.write(held)) await drained()
-    }
+  await forEachChunk(reply.body, ({ raw }) => {
+    if (raw === undefined) return undefined
+    const ready = held
     held = raw
-  }
+    if (ready === undefined) return undefined
+    if (!headed) sink.writeHead(reply.status, headers())
+    headed = true
+    return sink.write(ready) ? undefined : drained()
+  })
   if (!headed) {
     const complete = headers()
     if (held !== undefined && header(complete, 'content-length') === undefined) complete.push('content-length', String(held.length))

@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici'
 import type { Call } from '../core/call.ts'
 import type { Cancel, Clock } from '../core/clock.ts'
 import { FlyballError, toFlyballError } from '../core/errors.ts'
+import { END, PENDING, type Polled } from '../core/polled-body.ts'
 import { connectionError } from './upstream-errors.ts'
 
 export interface ExchangeLimits {
@@ -41,7 +42,7 @@ export interface AbortSources {
   readonly signal?: AbortSignal
 }
 
-/** Exactly one of `onWhole` and `onFailure` is called, unless the body is streamed: then `next` tells. */
+/** Exactly one of `onWhole` and `onFailure` is called, unless the body is streamed: then `poll` tells. */
 export interface ExchangeListener {
   /** Whether to gather the body or to let it be read piece by piece. Must not throw. */
   onHead(head: ExchangeHead): 'whole' | 'stream'
@@ -60,7 +61,7 @@ type Phase = 'connect' | 'head' | 'body' | 'ended'
  * Invariants: everything taken (timer, abort listeners, connection) is let go exactly once, at the phase `ended`; the
  * reader sees bytes in order, then the end or the failure; an abort drops what is not read yet.
  */
-export class HttpExchange implements Dispatcher.DispatchHandler {
+export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Array> {
   readonly #listener: ExchangeListener
   readonly #limits: ExchangeLimits
   readonly #clock: Clock
@@ -75,7 +76,8 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
   #queuedBytes = 0
   #totalBytes = 0
   #failure: FlyballError | undefined
-  #waiting: { resolve: (bytes: Uint8Array | undefined) => void; reject: (error: FlyballError) => void } | undefined
+  /** Of a reader that was told `PENDING`. */
+  #wake: (() => void) | undefined
 
   constructor(dispatcher: Dispatcher, request: ExchangeRequest, limits: ExchangeLimits, clock: Clock, aborts: AbortSources, listener: ExchangeListener) {
     this.#listener = listener
@@ -106,8 +108,8 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
     this.#unlisten.push(() => signal.removeEventListener('abort', onAbort))
   }
 
-  /** The next piece; undefined at the end. One caller at a time. */
-  next(): Promise<Uint8Array | undefined> {
+  /** The next piece of a streamed body. */
+  poll(wake: () => void): Uint8Array | typeof PENDING | typeof END {
     const bytes = this.#queue.shift()
     if (bytes) {
       this.#queuedBytes -= bytes.length
@@ -115,15 +117,20 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
         this.#activeMs = this.#clock.monoMs()
         this.#controller.resume()
       }
-      return Promise.resolve(bytes)
+      return bytes
     }
-    if (this.#failure) return Promise.reject(this.#failure)
-    if (this.#phase === 'ended') return Promise.resolve(undefined)
+    if (this.#failure) throw this.#failure
+    if (this.#phase === 'ended') return END
     // The pause counts from when somebody wants to read on.
     this.#activeMs = this.#clock.monoMs()
-    return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject }
-    })
+    this.#wake = wake
+    return PENDING
+  }
+
+  #wakeReader(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
   }
 
   /** Closes the upstream's socket, if the exchange still runs, and fails it. */
@@ -157,14 +164,9 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
     this.#activeMs = this.#clock.monoMs()
     this.#totalBytes += bytes.length
     if (this.#totalBytes > this.#limits.maxReplyBytes) return this.abort(new FlyballError('upstream_too_large'))
-    const waiting = this.#waiting
-    if (waiting) {
-      this.#waiting = undefined
-      waiting.resolve(bytes)
-      return
-    }
     this.#queue.push(bytes)
     this.#queuedBytes += bytes.length
+    this.#wakeReader()
     if (this.#mode === 'stream' && this.#queuedBytes >= HIGH_WATER_BYTES) controller.pause()
   }
 
@@ -175,10 +177,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
       const pieces = this.#queue
       this.#queue = []
       this.#listener.onWhole(pieces.length === 1 ? (pieces[0] as Uint8Array) : pieces.length === 0 ? EMPTY : Buffer.concat(pieces))
-    } else {
-      this.#waiting?.resolve(undefined)
-      this.#waiting = undefined
-    }
+    } else this.#wakeReader()
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -195,8 +194,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
       this.#queue = []
       this.#listener.onFailure(error)
     }
-    this.#waiting?.reject(error)
-    this.#waiting = undefined
+    this.#wakeReader()
   }
 
   #letGo(): void {
@@ -211,7 +209,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler {
     const now = this.#clock.monoMs()
     const { connectMs, headMs, idleMs, totalMs } = this.#limits
     const limitMs = this.#phase === 'connect' ? connectMs : this.#phase === 'head' ? headMs : idleMs
-    const reads = this.#mode === 'whole' || this.#waiting !== undefined
+    const reads = this.#mode === 'whole' || this.#wake !== undefined
     const sinceMs = this.#phase === 'body' && !reads ? now : this.#activeMs
     const leftMs = Math.min(sinceMs + limitMs, this.#startMs + totalMs) - now
     if (leftMs > 0) {

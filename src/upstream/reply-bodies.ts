@@ -1,5 +1,6 @@
 /** Streamed bodies of an exchange, as chunks. */
 import { FlyballError, toFlyballError } from '../core/errors.ts'
+import { END, PENDING, PolledBody } from '../core/polled-body.ts'
 import type { Chunk, Delta } from '../core/reply.ts'
 import type { DeltaReader, SideReader } from '../protocols/protocol.ts'
 import type { HttpExchange } from './http-exchange.ts'
@@ -10,50 +11,43 @@ export interface ByteFilter {
   end(): Uint8Array
 }
 
-const END: IteratorResult<Chunk> = { done: true, value: undefined }
-
 /** A broken stream is ours to report: the client has read the good part, and gets the rest as an error in band. */
 function refuseBroken(deltas: readonly Delta[] | undefined): void {
   if (deltas === undefined) return
   for (const delta of deltas) if (delta.type === 'error' && delta.code === 'upstream_invalid') throw new FlyballError('upstream_invalid', { message: delta.message, reason: 'broken_stream' })
 }
 
-abstract class ExchangeBody implements AsyncIterableIterator<Chunk> {
+abstract class ExchangeBody extends PolledBody {
   protected readonly exchange: HttpExchange
   #ended = false
 
   constructor(exchange: HttpExchange) {
+    super()
     this.exchange = exchange
   }
 
-  [Symbol.asyncIterator](): this {
-    return this
-  }
-
-  next(): Promise<IteratorResult<Chunk>> {
-    if (this.#ended) return Promise.resolve(END)
-    return this.exchange.next().then((bytes) => {
+  poll(wake: () => void): Chunk | typeof PENDING | typeof END {
+    if (this.#ended) return END
+    for (;;) {
+      const bytes = this.exchange.poll(wake)
+      if (bytes === PENDING) return PENDING
       try {
-        if (bytes === undefined) {
-          this.#ended = true
-          const last = this.last()
-          return last === undefined ? END : { done: false, value: last }
-        }
-        const chunk = this.chunk(bytes)
-        return chunk === undefined ? this.next() : { done: false, value: chunk }
+        this.#ended = bytes === END
+        const chunk = bytes === END ? this.last() : this.chunk(bytes)
+        if (chunk !== undefined) return chunk
+        if (this.#ended) return END
       } catch (thrown) {
         this.#ended = true
         const error = toFlyballError(thrown, 'upstream_invalid')
         this.exchange.abort(error)
         throw error
       }
-    })
+    }
   }
 
-  return(): Promise<IteratorResult<Chunk>> {
+  cancel(): void {
     this.#ended = true
     this.exchange.abort(new FlyballError('cancelled'))
-    return Promise.resolve(END)
   }
 
   /** Undefined: nothing to hand on yet. */

@@ -23,7 +23,12 @@ export interface CacheSettings extends KeyOptions {
 export interface CacheParts {
   readonly handler: Handler
   readonly store: EntryStore
-  readonly flights: ReadonlyMap<string, Flight>
+  readonly flights: ReadonlyMap<string, FlightCell>
+}
+
+/** Emptied when nobody can join any more: a table that the map has thrown away then keeps nothing alive (see `Slot`). */
+interface FlightCell {
+  flight: Flight | undefined
 }
 
 /** From this share of the TTL on an answer is served and fetched again: whoever comes later finds it fresh. */
@@ -45,7 +50,7 @@ const LEARNING_RATE = 0.25
 export function createCache(host: CacheHost, settings: CacheSettings): CacheParts {
   const { clock } = host
   const closing = new AbortController()
-  const flights = new Map<string, Flight>() // capped by the calls that wait or run
+  const flights = new Map<string, FlightCell>() // capped by the calls that wait or run
   const background = new Set<string>() // capped by MAX_BACKGROUND
   const allowances = new Map<string, StaleAllowance>() // capped by MAX_CLASSES
   const store = new EntryStore({ clock, maxEntries: settings.maxEntries, maxBytes: settings.maxBytes, onEvicted: (reason) => host.instruments.evictions.add(1, { reason }) })
@@ -98,23 +103,30 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
   }
 
   function fetchShared(call: Call, key: string, cacheClass: string): Promise<Reply> {
-    const under = flights.get(key)
+    const under = flights.get(key)?.flight
     if (under?.joinable) {
       report(call, cacheClass, 'join')
       return under.join(call)
     }
     report(call, cacheClass, 'miss')
+    const cell: FlightCell = { flight: undefined }
     const flight = new Flight(
       {
         clock,
         replayBytes: settings.replayBytes,
         start: (signal, onChild) => host.attempt(call, { signal, onChild, deadlineMs: null, purpose: 'serve' }),
         onComplete: (reply, chunks, bytes) => void keep(call, key, cacheClass, reply, chunks, bytes),
-        onClosed: () => { if (flights.get(key) === flight) flights.delete(key) },
+        onClosed: () => {
+          if (flights.get(key) === cell) flights.delete(key)
+          cell.flight = undefined
+        },
       },
       call.priority,
     )
-    flights.set(key, flight)
+    if (flight.joinable) {
+      cell.flight = flight
+      flights.set(key, cell)
+    }
     return flight.join(call)
   }
 

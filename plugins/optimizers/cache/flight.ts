@@ -2,7 +2,7 @@
  * One upstream call, many readers. It belongs to none of them: the first may leave without failing the rest, and it is
  * stopped when the last one leaves. Upstream is read as fast as the fastest reader asks, held back by the slowest.
  */
-import { FlyballError, toFlyballError, type Call, type Chunk, type Clock, type Reply } from '../../../src/index.ts'
+import { END, FlyballError, PENDING, PolledBody, readerOf, toFlyballError, type BodySource, type Call, type Chunk, type Clock, type Reply } from '../../../src/index.ts'
 import { chunkBytes, keptHeaders, ownChunk } from './reply-verdict.ts'
 
 export interface FlightOptions {
@@ -20,24 +20,42 @@ export interface FlightOptions {
 /** A reader that holds up others for this long is let go, ms. */
 const LAGGARD_MS = 5_000
 
-interface Reader {
+/** One caller's reply: chunks of the flight, from the first, at its own pace. */
+class FlightReader extends PolledBody {
   /** Number of the next chunk it gets, from 0. */
-  next: number
+  at = 0
+  /** It was told `PENDING`. */
   wake: (() => void) | undefined
+  /** It is asking right now. */
+  asks = false
   failure: FlyballError | undefined
+  readonly #flight: Flight
+
+  constructor(flight: Flight) {
+    super()
+    this.#flight = flight
+  }
+
+  poll(wake: () => void): Chunk | typeof PENDING | typeof END {
+    return this.#flight.chunkFor(this, wake)
+  }
+
+  cancel(): void {
+    this.#flight.leave(this)
+  }
 }
 
 export class Flight {
   readonly #options: FlightOptions
   readonly #abort = new AbortController()
   readonly #head: Promise<Reply>
-  readonly #readers = new Set<Reader>()
+  readonly #readers: FlightReader[] = []
   /** Members whose head has not come yet. */
   #expecting = 0
   #child: Call | undefined
   #priority: number
   #reply: Reply | undefined
-  #source: AsyncIterator<Chunk> | undefined
+  #source: BodySource | undefined
   /** Chunks from number `#dropped` on. */
   #chunks: Chunk[] = []
   #sizes: number[] = []
@@ -49,6 +67,7 @@ export class Flight {
   #error: FlyballError | undefined
   #joinable = true
   #cancelLaggardTimer: (() => void) | undefined
+  readonly #onSource = (): void => this.#pull()
 
   constructor(options: FlightOptions, priority: number) {
     this.#options = options
@@ -60,7 +79,7 @@ export class Flight {
     this.#head.then(
       (reply) => {
         this.#reply = reply
-        this.#source = reply.body[Symbol.asyncIterator]()
+        this.#source = readerOf(reply.body)
         this.#leaveIfAlone()
       },
       () => this.#close(),
@@ -102,80 +121,85 @@ export class Flight {
   }
 
   #read(reply: Reply): Reply {
-    const reader: Reader = { next: 0, wake: undefined, failure: undefined }
-    this.#readers.add(reader)
-    const leave = (): void => {
-      reader.wake?.()
-      reader.wake = undefined
-      if (this.#readers.delete(reader)) {
-        this.#forget()
-        this.#pullOn()
-        this.#leaveIfAlone()
-      }
-    }
-    const next = async (): Promise<IteratorResult<Chunk>> => {
-      for (;;) {
-        if (reader.failure) throw reader.failure
-        if (!this.#readers.has(reader)) return { done: true, value: undefined }
-        const chunk = this.#chunks[reader.next - this.#dropped]
-        if (chunk) {
-          reader.next++
-          this.#forget()
-          return { done: false, value: ownChunk(chunk) }
-        }
-        if (this.#done) {
-          this.#readers.delete(reader)
-          if (this.#error) throw this.#error
-          return { done: true, value: undefined }
-        }
-        await new Promise<void>((resolve) => {
-          reader.wake = resolve
-          this.#pullOn()
-        })
-      }
-    }
-    const body: AsyncIterableIterator<Chunk> = {
-      [Symbol.asyncIterator]: () => body,
-      next,
-      return: () => {
-        leave()
-        return Promise.resolve({ done: true, value: undefined })
-      },
-    }
-    return { status: reply.status, rawHeaders: keptHeaders(reply.rawHeaders), protocol: reply.protocol, stream: reply.stream, body, cancel: leave }
+    const body = new FlightReader(this)
+    this.#readers.push(body)
+    return { status: reply.status, rawHeaders: keptHeaders(reply.rawHeaders), protocol: reply.protocol, stream: reply.stream, body, cancel: () => body.cancel() }
   }
 
-  /** Asks upstream for one more chunk when somebody is out of them and nobody is too far behind. */
-  #pullOn(): void {
-    if (this.#pulling || this.#done || !this.#source || !this.#hungry()) return
-    if (!this.#recording && this.#kept > this.#options.replayBytes) return this.#watchLaggard()
+  leave(reader: FlightReader): void {
+    const { wake } = reader
+    if (!this.#remove(reader)) return
+    this.#forget()
+    this.#pull()
+    this.#leaveIfAlone()
+    wake?.()
+  }
+
+  chunkFor(reader: FlightReader, wake: () => void): Chunk | typeof PENDING | typeof END {
+    if (reader.failure) throw reader.failure
+    if (!this.#readers.includes(reader)) return END
+    reader.wake = undefined
+    reader.asks = true
+    this.#pull()
+    reader.asks = false
+    const chunk = this.#chunks[reader.at - this.#dropped]
+    if (chunk) {
+      reader.at++
+      this.#forget()
+      return ownChunk(chunk)
+    }
+    if (!this.#done) {
+      reader.wake = wake
+      return PENDING
+    }
+    this.#remove(reader)
+    if (this.#error) throw this.#error
+    return END
+  }
+
+  #remove(reader: FlightReader): boolean {
+    reader.wake = undefined
+    const at = this.#readers.indexOf(reader)
+    if (at >= 0) this.#readers.splice(at, 1)
+    return at >= 0
+  }
+
+  /** Takes what upstream has while somebody is out of chunks and nobody is too far behind; wakes those who waited for it. */
+  #pull(): void {
+    if (this.#pulling) return
     this.#pulling = true
-    this.#source.next().then(
-      (result) => {
-        this.#pulling = false
-        if (result.done) this.#finish(undefined)
-        else this.#keep(result.value)
-        this.#wakeAll()
-      },
-      (thrown: unknown) => {
-        this.#pulling = false
+    while (!this.#done && this.#source && this.#hungry() && this.#hasRoom()) {
+      try {
+        const got = this.#source.poll(this.#onSource)
+        if (got === PENDING) break
+        if (got === END) this.#finish(undefined)
+        else this.#keep(got)
+      } catch (thrown) {
         this.#finish(toFlyballError(thrown, 'upstream_invalid'))
-        this.#wakeAll()
-      },
-    )
+      }
+    }
+    this.#pulling = false
+    for (const reader of this.#readers.length > 1 ? [...this.#readers] : this.#readers) {
+      const { wake } = reader
+      if (!wake || !(this.#done || this.#holds(reader))) continue
+      reader.wake = undefined
+      wake()
+    }
   }
 
-  #hungry(): boolean {
-    for (const reader of this.#readers) if (reader.wake) return true
+  #hasRoom(): boolean {
+    if (this.#recording || this.#kept <= this.#options.replayBytes) return true
+    this.#watchLaggard()
     return false
   }
 
-  #wakeAll(): void {
-    for (const reader of this.#readers) {
-      const { wake } = reader
-      reader.wake = undefined
-      wake?.()
-    }
+  #holds(reader: FlightReader): boolean {
+    return reader.at - this.#dropped < this.#chunks.length
+  }
+
+  #hungry(): boolean {
+    for (const reader of this.#readers) if ((reader.asks || reader.wake) && !this.#holds(reader)) return true
+    return false
   }
 
   #keep(chunk: Chunk): void {
@@ -194,7 +218,7 @@ export class Flight {
   #forget(): void {
     if (this.#recording) return
     let slowest = Number.POSITIVE_INFINITY
-    for (const reader of this.#readers) slowest = Math.min(slowest, reader.next)
+    for (const reader of this.#readers) slowest = Math.min(slowest, reader.at)
     const drop = Math.min(this.#chunks.length, slowest - this.#dropped)
     if (drop <= 0) return
     for (const size of this.#sizes.splice(0, drop)) this.#kept -= size
@@ -203,19 +227,19 @@ export class Flight {
     if (this.#kept <= this.#options.replayBytes) {
       this.#cancelLaggardTimer?.()
       this.#cancelLaggardTimer = undefined
-      this.#pullOn()
+      this.#pull()
     }
   }
 
   #watchLaggard(): void {
     this.#cancelLaggardTimer ??= this.#options.clock.after(LAGGARD_MS, () => {
       this.#cancelLaggardTimer = undefined
-      const slowest = [...this.#readers].sort((a, b) => a.next - b.next)[0]
-      if (!slowest || slowest.wake || this.#readers.size < 2) return
+      const slowest = [...this.#readers].sort((a, b) => a.at - b.at)[0]
+      if (!slowest || slowest.wake || this.#readers.length < 2) return
       slowest.failure = new FlyballError('unread')
-      this.#readers.delete(slowest)
+      this.#remove(slowest)
       this.#forget()
-      this.#pullOn()
+      this.#pull()
     })
   }
 
@@ -237,7 +261,7 @@ export class Flight {
 
   /** The last one has left: nobody wants the rest. */
   #leaveIfAlone(): void {
-    if (this.#expecting > 0 || this.#readers.size > 0 || this.#done) return
+    if (this.#expecting > 0 || this.#readers.length > 0 || this.#done) return
     this.#done = true
     this.#cancelLaggardTimer?.()
     this.#close()

@@ -109,7 +109,6 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     return ms
   }
 
-
   /** Late answers are better than none, but not than answers in time: the late go when more wait than go next. */
   function giveUpLate(): void {
     if (!options.shed) return
