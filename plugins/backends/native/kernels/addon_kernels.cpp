@@ -43,7 +43,8 @@ Napi::Value gemm(const Napi::CallbackInfo& info) {
   if (rowBytes == 0 || n < 1 || m < 1 || m > 4096) throw Napi::RangeError::New(info.Env(), "bad shape");
   const auto weights = arg<Napi::Uint8Array>(info, 4, rowBytes * static_cast<size_t>(n));
   const auto x = arg<Napi::Float32Array>(info, 5, static_cast<size_t>(m) * k);
-  Matrix matrix = makeMatrix(type, n, k);
+  Arena memory;
+  Matrix matrix = makeMatrix(type, n, k, memory);
   for (int32_t g = 0; g < matrix.panel.groups; g++) repackGroup(matrix, type, g, weights.Data() + static_cast<size_t>(g) * kGroup * rowBytes);
   Acts acts{};
   acts.rows = m;
@@ -78,7 +79,8 @@ Napi::Value dequantize(const Napi::CallbackInfo& info) {
   const size_t rowBytes = k > 0 ? ggufRowBytes(type, static_cast<size_t>(k)) : 0;
   if (rowBytes == 0 || n < 1) throw Napi::RangeError::New(info.Env(), "bad shape");
   const auto weights = arg<Napi::Uint8Array>(info, 3, rowBytes * static_cast<size_t>(n));
-  Matrix matrix = makeMatrix(type, n, k);
+  Arena memory;
+  Matrix matrix = makeMatrix(type, n, k, memory);
   for (int32_t g = 0; g < matrix.panel.groups; g++) repackGroup(matrix, type, g, weights.Data() + static_cast<size_t>(g) * kGroup * rowBytes);
   auto out = Napi::Float32Array::New(info.Env(), static_cast<size_t>(n) * k);
   for (int32_t row = 0; row < n; row++) panelRow(matrix.panel, row, out.Data() + static_cast<size_t>(row) * k);
@@ -146,7 +148,7 @@ Napi::Value attend(const Napi::CallbackInfo& info) {
   const size_t rows = qpos.ElementLength();
   const auto q = arg<Napi::Float32Array>(info, 5, rows * static_cast<size_t>(hd));
   const auto order = arg<Napi::Int32Array>(info, 9, pages);
-  if (pages > kChunkPages || rows < 1 || rows > kMaxTile) throw Napi::RangeError::New(info.Env(), "too large");
+  if (pages > kChunkPages || rows < 1 || rows > kMaxQueries) throw Napi::RangeError::New(info.Env(), "too large");
   const size_t headBytes = static_cast<size_t>(kPage) * hd * (type == kKvF32 ? 4 : 2);
   Region memory(pages * 2 * headBytes);
   std::vector<const uint8_t*> keys(pages), values(pages);

@@ -1,4 +1,5 @@
 #include "cpu_device.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -11,13 +12,16 @@ size_t padded16(size_t n) { return (n + 15) / 16 * 16; }
 size_t headBytes(const ModelConfig& c, KvType type) { return static_cast<size_t>(kPage) * c.headDim * (type == kKvF32 ? 4 : 2); }
 constexpr int kPadRows = kMaxTile;  // matrix products write whole tiles of tokens
 constexpr int kTailRows = 2;        // up to so many rows are done by the last thread at a barrier instead of in a phase
+constexpr size_t kChunkBytes = 512 << 10;        // weights taken at once: they fit in L2, where each further tile of tokens reads them
+constexpr int kMaxChunk = 16;                    // groups at most: bounds the scratch of gate and up
+constexpr size_t kWaitingFetchBytes = 256 << 10; // of the next phase's weights, into L2 while waiting at a barrier
 
 }  // namespace
 
 struct CpuDevice::ThreadScratch {
   Scratch<float> row, gate, up;
-  alignas(64) float o[kMaxTile][kMaxHeadDim], sum[kMaxTile][kMaxHeadDim];
-  float m[kMaxTile], l[kMaxTile], sumM[kMaxTile], sumL[kMaxTile];
+  alignas(64) float o[kMaxQueries][kMaxHeadDim], sum[kMaxQueries][kMaxHeadDim];
+  float m[kMaxQueries], l[kMaxQueries], sumM[kMaxQueries], sumL[kMaxQueries];
 };
 
 CpuDevice::CpuDevice(const Model& model, const Kernels& kernels, ThreadPool& pool, int32_t pages, KvType kvType)
@@ -26,7 +30,7 @@ CpuDevice::CpuDevice(const Model& model, const Kernels& kernels, ThreadPool& poo
       qStride_(padded16(static_cast<size_t>(config_.heads) * config_.headDim)),
       kvStride_(padded16(static_cast<size_t>(config_.kvHeads) * config_.headDim)),
       logitStride_(padded16(static_cast<size_t>(config_.vocabulary))),
-      headPageBytes_(headBytes(config_, kvType)), pageBytes_(pageBytesFor(config_, kvType)),
+      headPageBytes_(headBytes(config_, kvType)), pageBytes_(pageBytesFor(config_, kvType)), share_(pool.size()),
       kv_(pageBytes_ * static_cast<size_t>(pages)) {
   for (int i = 0; i < pool.size(); i++) scratch_.push_back(std::make_unique<ThreadScratch>());
 }
@@ -90,26 +94,55 @@ void CpuDevice::normInto(Input& input, int slot, const float* x, const std::vect
   put(input, slot, out, row, 0, config_.dim);
 }
 
-// All threads call it after a matrix phase: `each(row)` for every row, done when it returns; the counter is fresh.
-template <class Each> void CpuDevice::rowsBetween(int rows, Each&& each) {
-  if (rows <= kTailRows) {
-    pool_.barrier([&] {
-      for (int row = 0; row < rows; row++) each(row);
-      counter_.reset();
-    });
-    return;
-  }
-  pool_.barrier([&] { counter_.reset(); });
-  const int chunk = std::max(1, rows / (pool_.size() * 16));
-  for (int from, to; counter_.take(rows, chunk, &from, &to);)
-    for (int row = from; row < to; row++) each(row);
-  pool_.barrier([&] { counter_.reset(); });
+// A barrier: work is shared out afresh after it, and `tail` done by the last thread to arrive.
+template <class Tail> void CpuDevice::meet(int thread, const Matrices& next, Tail&& tail) {
+  auto [at, end] = firstWeights(thread, next);
+  pool_.barrier(
+      [&] {
+        tail();
+        share_.reset();
+      },
+      [&at = at, &end = end] {
+        for (int line = 0; line < 16 && at < end; line++, at += 64) __builtin_prefetch(at, 0, 2);
+        return at < end;
+      });
+}
+void CpuDevice::meet(int thread, const Matrices& next) {
+  meet(thread, next, [] {});
 }
 
-// Groups per chunk: a multiple of the 4 groups that decode tiles take, small enough to share the work evenly.
-int CpuDevice::chunkFor(int groups) const {
-  const int even = groups / (pool_.size() * 32) / 4 * 4;
-  return rows_ >= 64 || even < 4 ? 4 : even > 16 ? 16 : even;
+// All threads call it after a phase: `each(row)` for every row, done when it returns. `next`: the matrices of the phase
+// that follows.
+template <class Each> void CpuDevice::rowsBetween(int rows, int thread, const Matrices& next, Each&& each) {
+  if (rows > kTailRows) {
+    meet(thread, {});
+    for (int from, to; share_.take(thread, rows, std::max(1, rows / (pool_.size() * 16)), &from, &to);)
+      for (int row = from; row < to; row++) each(row);
+    return meet(thread, next);
+  }
+  meet(thread, next, [&] {
+    for (int row = 0; row < rows; row++) each(row);
+  });
+}
+
+// What this thread will read first in the next phase.
+std::pair<const uint8_t*, const uint8_t*> CpuDevice::firstWeights(int thread, const Matrices& next) const {
+  int group = share_.begin(thread, next.groups, next.unit);
+  for (const Panel* w : next.panels) {
+    if (w == nullptr) break;
+    if (group < w->groups) {
+      const uint8_t* at = w->q + static_cast<size_t>(group) * w->qStride;
+      return {at, at + std::min(kWaitingFetchBytes, static_cast<size_t>(w->groups - group) * w->qStride)};
+    }
+    group -= w->groups;
+  }
+  return {nullptr, nullptr};
+}
+
+// Groups that a thread takes at once: some hundred kilobytes, but little enough to share the work evenly.
+int CpuDevice::chunkFor(const Panel& w, int groups, int unit) const {
+  const int most = static_cast<int>(std::min<size_t>(kMaxChunk, kChunkBytes / (w.qStride + w.scaleStride))), even = groups / (pool_.size() * 16);
+  return std::max(1, std::min(most, even) / unit) * unit;
 }
 
 // Layers may differ in type (Q4_K_M does), so inputs carry every form that any layer wants.
@@ -156,13 +189,13 @@ void CpuDevice::prepare(const Batch& batch) {
     for (int r = 0; r < segment.rows; r++) segmentOf_[static_cast<size_t>(segment.firstRow + r)] = static_cast<int>(s);
     const int flat = segment.rows * group;
     for (int head = 0; head < config_.kvHeads; head++)
-      for (int first = 0; first < flat; first += kMaxTile)
-        tiles_.push_back({static_cast<int32_t>(s), head, first, std::min(kMaxTile, flat - first)});
+      for (int first = 0; first < flat; first += kMaxQueries)
+        tiles_.push_back({static_cast<int32_t>(s), head, first, std::min(kMaxQueries, flat - first)});
   }
   for (auto& scratch : scratch_) {
     scratch->row.reserve(dimStride_);
-    scratch->gate.reserve(room * 16 * kGroup);
-    scratch->up.reserve(room * 16 * kGroup);
+    scratch->gate.reserve(room * kMaxChunk * kGroup);
+    scratch->up.reserve(room * kMaxChunk * kGroup);
   }
 }
 
@@ -222,9 +255,9 @@ void CpuDevice::ropeAndStore(int layer, int row) {
 void CpuDevice::attendTile(int layer, const Tile& tile, ThreadScratch& s) {
   const Segment& segment = batch_->segments[static_cast<size_t>(tile.segment)];
   const int hd = config_.headDim, group = config_.heads / config_.kvHeads;
-  size_t qOffset[kMaxTile];
-  int32_t qpos[kMaxTile];
-  int rowOf[kMaxTile], headOf[kMaxTile];
+  size_t qOffset[kMaxQueries];
+  int32_t qpos[kMaxQueries];
+  int rowOf[kMaxQueries], headOf[kMaxQueries];
   for (int i = 0; i < tile.count; i++) {
     const int token = (tile.first + i) / group;
     rowOf[i] = segment.firstRow + token;
@@ -287,39 +320,55 @@ void CpuDevice::multiply(const Panel& w, int from, int to, const Input& input, f
   kernels_.gemm(&w, from, to - from, &input.acts, c, stride, accumulate);
 }
 
-void CpuDevice::projectQkv(const Layer& layer) {
-  const Panel *query = &layer.query.panel, *key = &layer.key.panel, *value = &layer.value.panel;
-  const int total = query->groups + key->groups + value->groups;
-  for (int from, to; counter_.take(total, chunkFor(total), &from, &to);) {
+CpuDevice::Matrices CpuDevice::qkvOf(int l) const {
+  const Layer& layer = model_.layers[static_cast<size_t>(l)];
+  const Panel *q = &layer.query.panel, *k = &layer.key.panel, *v = &layer.value.panel;
+  return {{q, k, v}, q->groups + k->groups + v->groups, unit()};
+}
+CpuDevice::Matrices CpuDevice::one(const Panel& w) const { return {{&w}, w.groups, unit()}; }
+// The input of the down projection is quantised by blocks of two groups.
+CpuDevice::Matrices CpuDevice::gateOf(int l) const {
+  const Panel& gate = model_.layers[static_cast<size_t>(l)].gate.panel;
+  return {{&gate}, gate.groups, kBlock / kGroup};
+}
+
+void CpuDevice::projectQkv(int l, int thread) {
+  const Layer& layer = model_.layers[static_cast<size_t>(l)];
+  const Matrices all = qkvOf(l);
+  const int chunk = chunkFor(layer.query.panel, all.groups, all.unit);
+  for (int from, to; share_.take(thread, all.groups, chunk, all.unit, &from, &to);) {
     int first = 0;
     const auto part = [&](const Panel& w, float* out, size_t stride, const std::vector<float>& bias) {
       const int a = std::max(from - first, 0), b = std::min(to - first, w.groups);
       if (a < b) multiply(w, a, b, flow_.norm, out, stride, bias, false);
       first += w.groups;
     };
-    part(*query, q_.data(), qStride_, layer.queryBias);
-    part(*key, k_.data(), kvStride_, layer.keyBias);
-    part(*value, v_.data(), kvStride_, layer.valueBias);
+    part(layer.query.panel, q_.data(), qStride_, layer.queryBias);
+    part(layer.key.panel, k_.data(), kvStride_, layer.keyBias);
+    part(layer.value.panel, v_.data(), kvStride_, layer.valueBias);
   }
 }
 
 // hidden = silu(gate x) * (up x), straight into the input of the down projection.
-void CpuDevice::feedForward(int layerIndex, Flow& flow, ThreadScratch& s) {
-  const Layer& layer = model_.layers[static_cast<size_t>(layerIndex)];
+void CpuDevice::feedForward(int l, Flow& flow, int thread) {
+  const Layer& layer = model_.layers[static_cast<size_t>(l)];
   const Panel &gate = layer.gate.panel, &up = layer.up.panel;
-  for (int from, to; counter_.take(gate.groups, chunkFor(gate.groups), &from, &to);) {
+  ThreadScratch& s = *scratch_[static_cast<size_t>(thread)];
+  const int unit = gateOf(l).unit, chunk = chunkFor(gate, gate.groups, unit);
+  for (int from, to; share_.take(thread, gate.groups, chunk, unit, &from, &to);) {
     const size_t columns = static_cast<size_t>(to - from) * kGroup;
     kernels_.gemm(&gate, from, to - from, &flow.norm.acts, s.gate.data(), columns, 0);
     kernels_.gemm(&up, from, to - from, &flow.norm.acts, s.up.data(), columns, 0);
     kernels_.siluMul(s.gate.data(), s.up.data(), static_cast<int32_t>(columns) * flow.rows);
     const int count = std::min(static_cast<int>(columns), gate.n - from * kGroup);
-    for (int row = 0; row < flow.rows; row++) put(flow.ffn, layerIndex * 4 + 3, s.gate.data() + static_cast<size_t>(row) * columns, row, from * kGroup, count);
+    for (int row = 0; row < flow.rows; row++) put(flow.ffn, l * 4 + 3, s.gate.data() + static_cast<size_t>(row) * columns, row, from * kGroup, count);
   }
 }
 
-// x += w input (+ bias)
-void CpuDevice::addProjection(const Panel& w, const Input& input, float* x, const std::vector<float>& bias) {
-  for (int from, to; counter_.take(w.groups, chunkFor(w.groups), &from, &to);) multiply(w, from, to, input, x, dimStride_, bias, true);
+// out (+)= w input (+ bias)
+void CpuDevice::project(const Panel& w, const Input& input, float* out, size_t stride, const std::vector<float>& bias, bool accumulate, int thread) {
+  const int chunk = chunkFor(w, w.groups, unit());
+  for (int from, to; share_.take(thread, w.groups, chunk, unit(), &from, &to);) multiply(w, from, to, input, out, stride, bias, accumulate);
 }
 
 // From the attention's output to the next layer's input.
@@ -327,53 +376,52 @@ void CpuDevice::finishLayer(int l, Flow& flow, int thread) {
   static const std::vector<float> kNoBias;
   const Layer& layer = model_.layers[static_cast<size_t>(l)];
   const auto x = [&](int row) { return flow.x + static_cast<size_t>(row) * dimStride_; };
-  addProjection(layer.attentionOutput.panel, flow.attention, flow.x, layer.outputBias);
-  rowsBetween(flow.rows, [&](int row) { normInto(flow.norm, l * 4 + 2, x(row), layer.ffnNorm, row, thread); });
-  feedForward(l, flow, *scratch_[static_cast<size_t>(thread)]);
-  pool_.barrier([&] { counter_.reset(); });
-  addProjection(layer.down.panel, flow.ffn, flow.x, kNoBias);
+  project(layer.attentionOutput.panel, flow.attention, flow.x, dimStride_, layer.outputBias, true, thread);
+  rowsBetween(flow.rows, thread, gateOf(l), [&](int row) { normInto(flow.norm, l * 4 + 2, x(row), layer.ffnNorm, row, thread); });
+  feedForward(l, flow, thread);
+  meet(thread, one(layer.down.panel));
+  project(layer.down.panel, flow.ffn, flow.x, dimStride_, kNoBias, true, thread);
   if (l + 1 < config_.layers)
-    rowsBetween(flow.rows, [&](int row) { normInto(flow.norm, (l + 1) * 4, x(row), model_.layers[static_cast<size_t>(l) + 1].attentionNorm, row, thread); });
+    rowsBetween(flow.rows, thread, qkvOf(l + 1), [&](int row) { normInto(flow.norm, (l + 1) * 4, x(row), model_.layers[static_cast<size_t>(l) + 1].attentionNorm, row, thread); });
 }
 
 void CpuDevice::work(int thread) {
   static const std::vector<float> kNoBias;
   ThreadScratch& s = *scratch_[static_cast<size_t>(thread)];
-  rowsBetween(rows_, [&](int row) { startRow(row, thread); });
+  rowsBetween(rows_, thread, qkvOf(0), [&](int row) { startRow(row, thread); });
   for (int l = 0; l < config_.layers; l++) {
     const bool toTail = tail_ && l + 1 == config_.layers;
-    projectQkv(model_.layers[static_cast<size_t>(l)]);
-    rowsBetween(rows_, [&](int row) { ropeAndStore(l, row); });
-    for (int from, to; counter_.take(static_cast<int>(tiles_.size()), 1, &from, &to);) attendTile(l, tiles_[static_cast<size_t>(from)], s);
+    const Matrices output = one(model_.layers[static_cast<size_t>(l)].attentionOutput.panel);
+    projectQkv(l, thread);
+    rowsBetween(rows_, thread, output, [&](int row) { ropeAndStore(l, row); });
+    for (int from, to; share_.take(thread, static_cast<int>(tiles_.size()), 1, &from, &to);) attendTile(l, tiles_[static_cast<size_t>(from)], s);
     const auto attended = [&](int row) { return attention_.data() + static_cast<size_t>(row) * qStride_; };
     if (toTail) {
-      rowsBetween(outputs_, [&](int i) {
+      rowsBetween(outputs_, thread, output, [&](int i) {
         const int row = batch_->outputRows[static_cast<size_t>(i)];
         memcpy(tailFlow_.x + static_cast<size_t>(i) * dimStride_, flow_.x + static_cast<size_t>(row) * dimStride_, dimStride_ * 4);
         put(tailFlow_.attention, l * 4 + 1, attended(row), i, 0, tailFlow_.attention.acts.k);
       });
     } else if (config_.headDim % kBlock == 0) {
-      pool_.barrier([&] { counter_.reset(); });
+      meet(thread, output);
     } else {
-      rowsBetween(rows_, [&](int row) { put(flow_.attention, l * 4 + 1, attended(row), row, 0, flow_.attention.acts.k); });
+      rowsBetween(rows_, thread, output, [&](int row) { put(flow_.attention, l * 4 + 1, attended(row), row, 0, flow_.attention.acts.k); });
     }
     if (toTail && outputs_ == 0) return;  // every thread sees the same
     finishLayer(l, toTail ? tailFlow_ : flow_, thread);
   }
-  rowsBetween(outputs_, [&](int i) {
+  rowsBetween(outputs_, thread, one(model_.head()), [&](int i) {
     const float* x = tail_ ? tailFlow_.x + static_cast<size_t>(i) * dimStride_ : flow_.x + static_cast<size_t>(batch_->outputRows[static_cast<size_t>(i)]) * dimStride_;
     float* out = normed_.data() + static_cast<size_t>(i) * dimStride_;
     kernels_.rmsNorm(x, model_.outputNorm.data(), config_.eps, config_.dim, out);
     if (i < logitRows_) put(headInput_, config_.layers * 4, out, i, 0, config_.dim);
   });
-  if (logitRows_ == 0) return;
-  const Panel& head = model_.head();
-  for (int from, to; counter_.take(head.groups, chunkFor(head.groups), &from, &to);) multiply(head, from, to, headInput_, logits_.data(), logitStride_, kNoBias, false);
+  if (logitRows_ > 0) project(model_.head(), headInput_, logits_.data(), logitStride_, kNoBias, false, thread);
 }
 
 void CpuDevice::forward(const Batch& batch) {
   prepare(batch);
-  counter_.reset();
+  share_.reset();
   pool_.run([](void* self, int thread) { static_cast<CpuDevice*>(self)->work(thread); }, this);
 }
 

@@ -1,6 +1,8 @@
 // The forward pass on the CPU: llama and qwen2. One job per step; its threads walk the layers together, phase by phase.
 #pragma once
+#include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 #include "device.h"
 #include "kernels.h"
@@ -51,6 +53,12 @@ class CpuDevice final : public Device {
     Input norm, attention, ffn;
   };
 
+  // Matrices that a phase multiplies one after the other, shared out by groups in multiples of `unit`.
+  struct Matrices {
+    std::array<const Panel*, 3> panels{};
+    int groups = 0, unit = 1;
+  };
+
   uint8_t* keyPage(int32_t page, int32_t layer, int32_t head) const;
   void prepare(const Batch& batch);
   void shape(Flow& flow, int rows, Scratch<float>& x);
@@ -60,13 +68,20 @@ class CpuDevice final : public Device {
   void ropeAndStore(int layer, int row);
   void attendTile(int layer, const Tile& tile, ThreadScratch& scratch);
   void multiply(const Panel& w, int from, int to, const Input& input, float* out, size_t stride, const std::vector<float>& bias, bool accumulate);
-  void projectQkv(const Layer& layer);
-  void feedForward(int layer, Flow& flow, ThreadScratch& scratch);
-  void addProjection(const Panel& w, const Input& input, float* x, const std::vector<float>& bias);
+  Matrices qkvOf(int layer) const;
+  Matrices gateOf(int layer) const;
+  Matrices one(const Panel& w) const;
+  void projectQkv(int layer, int thread);
+  void feedForward(int layer, Flow& flow, int thread);
+  void project(const Panel& w, const Input& input, float* out, size_t stride, const std::vector<float>& bias, bool accumulate, int thread);
   void finishLayer(int layer, Flow& flow, int thread);
   void work(int thread);
-  int chunkFor(int groups) const;
-  template <class Each> void rowsBetween(int rows, Each&& each);
+  int unit() const { return rows_ > kMaxTile ? 2 : 1; }  // kernels pair groups for the tiles after the first
+  int chunkFor(const Panel& w, int groups, int unit) const;
+  std::pair<const uint8_t*, const uint8_t*> firstWeights(int thread, const Matrices& next) const;
+  template <class Tail> void meet(int thread, const Matrices& next, Tail&& tail);
+  void meet(int thread, const Matrices& next);
+  template <class Each> void rowsBetween(int rows, int thread, const Matrices& next, Each&& each);
 
   const Model& model_;
   const ModelConfig& config_;
@@ -76,6 +91,7 @@ class CpuDevice final : public Device {
   const KvType kvType_;
   const size_t dimStride_, qStride_, kvStride_, logitStride_;
   const size_t headPageBytes_, pageBytes_;
+  WorkShare share_;
   Region kv_;
   std::vector<std::unique_ptr<ThreadScratch>> scratch_;
 
@@ -84,7 +100,6 @@ class CpuDevice final : public Device {
   // Of the current step.
   const Batch* batch_ = nullptr;
   int rows_ = 0, outputs_ = 0, logitRows_ = 0;
-  ChunkCounter counter_;
   bool tail_ = false;  // the last layer's second half takes tailFlow_
   Scratch<float> x_, xTail_, q_, k_, v_, attention_, normed_, logits_, rope_;
   Flow flow_, tailFlow_;

@@ -204,9 +204,9 @@ void Engine::build() {
 void Engine::sampleRows() {
   struct Work {
     Engine* engine;
-    ChunkCounter counter;
-    void rows() {
-      for (int from, to; counter.take(static_cast<int>(engine->rows_.size()), 1, &from, &to);) {
+    WorkShare share;
+    void rows(int thread) {
+      for (int from, to; share.take(thread, static_cast<int>(engine->rows_.size()), 1, &from, &to);) {
         Row& row = engine->rows_[static_cast<size_t>(from)];
         float* logits = engine->device_->logits(row.output);
         if (row.target >= 0) {
@@ -220,9 +220,9 @@ void Engine::sampleRows() {
                              s.tokens.data() + s.tokens.size() - count, count, s.request.topLogprobs);
       }
     }
-  } work{this, {}};
-  if (rows_.size() > 1) pool_.run([](void* context, int) { static_cast<Work*>(context)->rows(); }, &work);
-  else work.rows();
+  } work{this, WorkShare(pool_.size())};
+  if (rows_.size() > 1) pool_.run([](void* context, int thread) { static_cast<Work*>(context)->rows(thread); }, &work);
+  else work.rows(0);
 }
 
 // One output of the step to its sequence: a sampled token, a score, or a hidden state (`output` then counts outputs).

@@ -1,5 +1,5 @@
 // Matrix products with AVX-512 VNNI: u8 weights x s8 activations into int32, per-block scales applied in float.
-// A tile is RG groups of 16 rows x RM tokens; all accumulators stay in registers for the whole of K.
+// A tile is RG groups of 16 rows x RM tokens, summed over the whole of K before it is stored.
 #pragma once
 #include "kernels.h"
 #include "vector_avx512.h"
@@ -26,6 +26,11 @@ template <int FORMAT> inline __m512i startAt(const uint8_t* p) {
 inline float f32At(const uint8_t* p) { float f; memcpy(&f, p, 4); return f; }
 inline int32_t i32At(const uint8_t* p) { int32_t i; memcpy(&i, p, 4); return i; }
 
+// Weights come from memory once per step: what is needed kAhead bytes later is asked for now. One stream fetched 8 KiB
+// ahead reaches 90-95% of a plain read of the same memory; four streams fetched 3 KiB ahead 73%, unfetched 64%.
+constexpr int kAhead = 8192;
+inline void fetchAhead(const uint8_t* p) { _mm_prefetch((const char*)p + kAhead, _MM_HINT_T0); }
+
 template <int FORMAT, int RG, int RM>
 __attribute__((noinline)) void quantTile(const Panel& w, int g, const uint8_t* block, float* c, size_t ldc, int accumulate) {
   constexpr int BYTES = FORMAT == kQ8 || FORMAT == kQ6K ? 512 : 256;
@@ -39,20 +44,25 @@ __attribute__((noinline)) void quantTile(const Panel& w, int g, const uint8_t* b
     UNROLL for (int m = 0; m < RM; m++) f[i][m] = accumulate ? _mm512_loadu_ps(c + m * ldc + i * 16) : _mm512_setzero_ps();
   for (int b = 0; b < w.kb; b++, block += RM * kActBytes) {
     const uint8_t *scales = block + RM * 32, *sums = block + RM * 36;
-    __m512i acc[RG][RM];
+    constexpr int CHAINS = RG * RM < 4 ? 2 : 1;
+    __m512i acc[RG][RM], more[RG][RM];
     UNROLL for (int m = 0; m < RM; m++) {
       const __m512i start = startAt<FORMAT>(sums + m * 4);
-      UNROLL for (int i = 0; i < RG; i++) acc[i][m] = start;
+      UNROLL for (int i = 0; i < RG; i++) acc[i][m] = start, more[i][m] = _mm512_setzero_si512();
     }
     UNROLL for (int kk = 0; kk < 8; kk++) {
       __m512i wv[RG];
       UNROLL for (int i = 0; i < RG; i++) wv[i] = loadQuad<FORMAT>(q[i], kk);
-      if (RM == 1 && kk < BYTES / 64) UNROLL for (int i = 0; i < RG; i++) _mm_prefetch((const char*)q[i] + kk * 64 + 3072, _MM_HINT_T0);
+      if (kk < BYTES / 64) UNROLL for (int i = 0; i < RG; i++) fetchAhead(q[i] + kk * 64);
       UNROLL for (int m = 0; m < RM; m++) {
         const __m512i a = _mm512_set1_epi32(i32At(block + m * 32 + kk * 4));
-        UNROLL for (int i = 0; i < RG; i++) acc[i][m] = _mm512_dpbusd_epi32(acc[i][m], wv[i], a);
+        UNROLL for (int i = 0; i < RG; i++) {
+          __m512i& sum = kk % CHAINS ? more[i][m] : acc[i][m];
+          sum = _mm512_dpbusd_epi32(sum, wv[i], a);
+        }
       }
     }
+    if (CHAINS == 2) UNROLL for (int i = 0; i < RG; i++) UNROLL for (int m = 0; m < RM; m++) acc[i][m] = _mm512_add_epi32(acc[i][m], more[i][m]);
     UNROLL for (int i = 0; i < RG; i++) {
       q[i] += BYTES;
       if (FORMAT == kQ4K) {
@@ -94,7 +104,7 @@ __attribute__((noinline)) void quantTile6(const Panel& w, int g, const uint8_t* 
       }
       UNROLL for (int kk = h * 4; kk < h * 4 + 4; kk++) {
         const __m512i wv = _mm512_load_si512(q + kk * 64);
-        if (RM == 1) _mm_prefetch((const char*)q + kk * 64 + 3072, _MM_HINT_T0);
+        fetchAhead(q + kk * 64);
         UNROLL for (int m = 0; m < RM; m++) acc[m] = _mm512_dpbusd_epi32(acc[m], wv, _mm512_set1_epi32(i32At(block + m * 32 + kk * 4)));
       }
       UNROLL for (int m = 0; m < RM; m++)
@@ -121,7 +131,7 @@ __attribute__((noinline)) void floatTile(const Panel& w, int g, const float* x, 
   for (int k = 0; k < w.k; k++) {
     __m512 wv[RG];
     UNROLL for (int i = 0; i < RG; i++) wv[i] = loadFloat16<FORMAT>(q[i], k);
-    if (RM == 1) UNROLL for (int i = 0; i < RG; i++) _mm_prefetch((const char*)q[i] + (size_t)k * (FORMAT == kF32 ? 64 : 32) + 3072, _MM_HINT_T0);
+    if (FORMAT == kF32 || k % 2 == 0) UNROLL for (int i = 0; i < RG; i++) fetchAhead(q[i] + (size_t)k * (FORMAT == kF32 ? 64 : 32));
     UNROLL for (int m = 0; m < RM; m++) {
       const __m512 a = _mm512_set1_ps(x[m * ldx + k]);
       UNROLL for (int i = 0; i < RG; i++) f[i][m] = _mm512_fmadd_ps(wv[i], a, f[i][m]);
@@ -131,27 +141,24 @@ __attribute__((noinline)) void floatTile(const Panel& w, int g, const float* x, 
     UNROLL for (int m = 0; m < RM; m++) _mm512_storeu_ps(c + m * ldc + i * 16, f[i][m]);
 }
 
-// Groups taken together for a tile of RM tokens: enough independent accumulators, at most 24 registers.
-constexpr int groupsFor(int rm) { return rm <= 2 ? 4 : rm <= 6 ? 2 : 1; }
-
+// Tiles outside: the first tile brings the chunk's weights from memory, as one stream; the others find them in L2 and take
+// two groups at once, which halves the loads of activations. One tile's activations stay in L1 and L2 meanwhile.
 template <int FORMAT, int RM> void runTiles(const Panel& w, int g0, int gn, const Acts& a, float* c, size_t ldc, int accumulate) {
-  constexpr int RG = FORMAT == kQ6K ? 1 : groupsFor(RM);
-  // Tiles outside: one tile's activations stay in L1 and L2 while the chunk's few weight groups (in L2) pass by.
   for (int t = 0; t < a.tiles; t++)
     for (int g = 0; g < gn;) {
-      const int step = gn - g >= RG ? RG : 1;
+      const bool two = FORMAT != kQ6K && t > 0 && gn - g >= 2;
       float* out = c + (size_t)t * RM * ldc + (size_t)g * 16;
       if constexpr (FORMAT >= kQ8) {
         const uint8_t* block = a.blocks + (size_t)t * w.kb * RM * kActBytes;
         if constexpr (FORMAT == kQ6K) quantTile6<RM>(w, g0 + g, block, out, ldc, accumulate);
-        else if (step == RG) quantTile<FORMAT, RG, RM>(w, g0 + g, block, out, ldc, accumulate);
+        else if (two) quantTile<FORMAT, 2, RM>(w, g0 + g, block, out, ldc, accumulate);
         else quantTile<FORMAT, 1, RM>(w, g0 + g, block, out, ldc, accumulate);
       } else {
         const float* x = a.f + (size_t)t * RM * a.ldf;
-        if (step == RG) floatTile<FORMAT, RG, RM>(w, g0 + g, x, a.ldf, out, ldc, accumulate);
+        if (two) floatTile<FORMAT, 2, RM>(w, g0 + g, x, a.ldf, out, ldc, accumulate);
         else floatTile<FORMAT, 1, RM>(w, g0 + g, x, a.ldf, out, ldc, accumulate);
       }
-      g += step;
+      g += two ? 2 : 1;
     }
 }
 
@@ -159,7 +166,7 @@ template <int FORMAT> void runFormat(const Panel& w, int g0, int gn, const Acts&
   switch (a.tile) {
 #define FLYBALL_TILE(RM) case RM: return runTiles<FORMAT, RM>(w, g0, gn, a, c, ldc, accumulate);
     FLYBALL_TILE(1) FLYBALL_TILE(2) FLYBALL_TILE(3) FLYBALL_TILE(4) FLYBALL_TILE(5) FLYBALL_TILE(6)
-    FLYBALL_TILE(7) FLYBALL_TILE(8) FLYBALL_TILE(9) FLYBALL_TILE(10) FLYBALL_TILE(11) FLYBALL_TILE(12)
+    FLYBALL_TILE(7) FLYBALL_TILE(8)
 #undef FLYBALL_TILE
   }
 }

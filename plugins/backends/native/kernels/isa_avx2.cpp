@@ -53,6 +53,8 @@ template <int FORMAT> inline __m256i loadQuad(const uint8_t* q, int kk, int half
   return kk < 4 ? _mm256_and_si256(packed, mask) : _mm256_and_si256(_mm256_srli_epi16(packed, 4), mask);
 }
 
+constexpr int kAhead = 8192;  // as in gemm_avx512.h
+
 // Tokens m0 .. m0 + RM of a tile, rows half * 8 .. + 8 of group g.
 template <int FORMAT, int RM>
 __attribute__((noinline)) void quantTile(const Panel& w, int g, int half, const uint8_t* block, int tile, int m0, float* c, size_t ldc, int accumulate) {
@@ -72,6 +74,7 @@ __attribute__((noinline)) void quantTile(const Panel& w, int g, int half, const 
       }
       UNROLL for (int kk = h * 4; kk < (HALVES == 2 ? h * 4 + 4 : 8); kk++) {
         const __m256i wv = loadQuad<FORMAT>(q, kk, half);
+        if (half == 0 && kk < BYTES / 64) _mm_prefetch((const char*)q + kk * 64 + kAhead, _MM_HINT_T0);  // the other half finds it in L1 or L2
         const __m256i magnitude = FORMAT == kQ8 ? _mm256_abs_epi8(wv) : wv;
         UNROLL for (int m = 0; m < RM; m++) {
           __m256i a = _mm256_set1_epi32(i32At(x + m * 32 + kk * 4));
@@ -116,6 +119,7 @@ __attribute__((noinline)) void floatTile(const Panel& w, int g, const float* x, 
     f1[m] = accumulate ? _mm256_loadu_ps(c + m * ldc + 8) : _mm256_setzero_ps();
   }
   for (int k = 0; k < w.k; k++) {
+    if (FORMAT == kF32 || k % 2 == 0) _mm_prefetch((const char*)q + (size_t)k * (FORMAT == kF32 ? 64 : 32) + kAhead, _MM_HINT_T0);
     const __m256 w0 = loadFloat8<FORMAT>(q, (size_t)k * 16), w1 = loadFloat8<FORMAT>(q, (size_t)k * 16 + 8);
     UNROLL for (int m = 0; m < RM; m++) {
       const __m256 a = _mm256_set1_ps(x[m * ldx + k]);

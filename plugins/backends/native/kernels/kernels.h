@@ -20,7 +20,8 @@ enum WeightFormat : int32_t {
 
 constexpr int kGroup = 16;          // rows of a weight group
 constexpr int kBlock = 32;          // weights that share a scale
-constexpr int kMaxTile = 12;        // tokens of an activation tile
+constexpr int kMaxTile = 8;         // tokens of an activation tile
+constexpr int kMaxQueries = 12;     // query rows of an attention tile
 constexpr int kActBytes = 44;       // bytes of one token's 32-block: 32 s8, f32 scale, i32 sum, i32 half sum
 constexpr int kScaleBytesK = 320;   // Q4_K scale record of 16 rows x 256
 constexpr int kScaleBytes6K = 288;  // Q6_K scale record of 16 rows x 256
@@ -55,7 +56,7 @@ enum KvType : int32_t {
   kKvHalf = 2,  // K and V page [32][headDim] half: the numerics of llama.cpp's default, for agreement in near ties
 };
 
-// Attention of up to 12 query rows over at most kChunkPages pages, online softmax, from a fresh state.
+// Attention of up to kMaxQueries query rows over at most kChunkPages pages, online softmax, from a fresh state.
 struct AttendArgs {
   int32_t headDim, rows, pageCount, kvType;
   int32_t window, sinks;     // window <= 0: full; else positions p > qpos - window, or p < sinks

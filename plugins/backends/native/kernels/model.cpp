@@ -50,23 +50,23 @@ class File {
   uint64_t size_ = 0;
 };
 
-Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool, bool expand) {
+Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool, bool expand, Arena& arena) {
   file.check(ref);
   struct Work {
     const File& file;
     const TensorRef& ref;
     bool expand;
     Matrix matrix;
-    ChunkCounter counter;
+    WorkShare share;
     std::atomic<bool> failed{false};
-  } work{file, ref, expand && ref.type != kGgufF32, makeMatrix(expand ? kGgufF32 : ref.type, ref.rows, ref.columns), {}, {}};
+  } work{file, ref, expand && ref.type != kGgufF32, makeMatrix(expand ? kGgufF32 : ref.type, ref.rows, ref.columns, arena), WorkShare(pool.size()), {}};
   pool.run(
-      [](void* context, int) {
+      [](void* context, int thread) {
         Work& w = *static_cast<Work*>(context);
         const size_t rowBytes = ggufRowBytes(w.ref.type, static_cast<size_t>(w.ref.columns));
         try {
           std::vector<uint8_t> rows(rowBytes * kGroup);
-          for (int g, to; w.counter.take(w.matrix.panel.groups, 1, &g, &to);) {
+          for (int g, to; w.share.take(thread, w.matrix.panel.groups, 1, &g, &to);) {
             const int count = std::min(kGroup, w.ref.rows - g * kGroup);
             if (!w.file.read(w.ref.offset + static_cast<uint64_t>(g) * kGroup * rowBytes, rowBytes * static_cast<size_t>(count), rows.data())) {
               w.failed = true;
@@ -76,7 +76,8 @@ Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool, bool
               repackGroup(w.matrix, w.ref.type, g, rows.data());
               continue;
             }
-            Matrix packed = makeMatrix(w.ref.type, count, w.ref.columns);
+            Arena own;
+            Matrix packed = makeMatrix(w.ref.type, count, w.ref.columns, own);
             repackGroup(packed, w.ref.type, 0, rows.data());
             std::vector<float> plain(static_cast<size_t>(count) * w.ref.columns);
             for (int row = 0; row < count; row++) panelRow(packed.panel, row, plain.data() + static_cast<size_t>(row) * w.ref.columns);
@@ -88,7 +89,7 @@ Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool, bool
       },
       &work);
   if (work.failed) throw std::runtime_error("the model file could not be read to its end");
-  return std::move(work.matrix);
+  return work.matrix;
 }
 
 std::vector<float> loadVector(const File& file, const TensorRef& ref) {
@@ -152,8 +153,8 @@ std::unique_ptr<Model> loadModel(const std::string& path, const ModelConfig& con
   model->config = config;
   const auto matrix = [&](const TensorRef& ref) {
     if (!ref.present) throw std::runtime_error("a tensor is missing");
-    Matrix loaded = loadMatrix(file, ref, pool, expand);
-    model->weightBytes += loaded.q.size() + loaded.scales.size();
+    Matrix loaded = loadMatrix(file, ref, pool, expand, model->memory);
+    model->weightBytes += loaded.bytes();
     return loaded;
   };
   const auto vector = [&](const TensorRef& ref) {

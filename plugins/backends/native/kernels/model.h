@@ -42,6 +42,7 @@ struct Layer {
 
 struct Model {
   ModelConfig config;
+  Arena memory;           // of all matrices
   Matrix embedding;       // [vocabulary][dim]
   Matrix output;          // unused when tied
   bool tied = false;

@@ -272,14 +272,15 @@ void checkKernels() {
         FILE* in = fopen(file.path.c_str(), "rb");
         check(fread(bytes.data(), 1, bytes.size(), in) == bytes.size(), "the test file is read back");
         fclose(in);
-        Matrix matrix = makeMatrix(type, n, k);
+        Arena memory;
+        Matrix matrix = makeMatrix(type, n, k, memory);
         for (int32_t g = 0; g < matrix.panel.groups; g++) repackGroup(matrix, type, g, bytes.data() + static_cast<size_t>(g) * kGroup * ggufRowBytes(type, static_cast<size_t>(k)));
         const std::vector<float> x = random(static_cast<size_t>(tokens) * k);
         check(worstShare(product(*kernels, matrix.panel, x, tokens), product(kScalarKernels, matrix.panel, x, tokens)) < 2e-5, "matrix product equals scalar");
       }
     for (const KvType kvType : {kKvF32, kKvBF16, kKvHalf})
       for (const int32_t hd : {8, 16, 48, 64, 128}) {
-        const int32_t rows = static_cast<int32_t>(1 + below(12)), pages = static_cast<int32_t>(1 + below(6)), window = below(2) == 0 ? 0 : static_cast<int32_t>(1 + below(80));
+        const int32_t rows = static_cast<int32_t>(1 + below(kMaxQueries)), pages = static_cast<int32_t>(1 + below(6)), window = below(2) == 0 ? 0 : static_cast<int32_t>(1 + below(80));
         const size_t headBytes = static_cast<size_t>(kPage) * hd * (kvType == kKvF32 ? 4 : 2);
         Region memory(headBytes * 2 * static_cast<size_t>(pages));
         for (size_t i = 0; i < memory.size(); i += kvType == kKvF32 ? 4 : 2) {
@@ -350,7 +351,7 @@ int main(int argc, char** argv) {
       const KvType kvType = static_cast<KvType>(below(3));
       const auto calm = runAll(*model, *kernels, 1, 400, kvType, {32, 512}, false);
       // 10 pages hold one sequence of the full context at least; 24 requests do not fit at once
-      const auto stormy = runAll(*model, *kernels, 1 + static_cast<int>(below(4)), 10, kvType, {1 + static_cast<int32_t>(below(12)), 1 + static_cast<int32_t>(below(100))}, true);
+      const auto stormy = runAll(*model, *kernels, 1 + static_cast<int>(below(4)), 10, kvType, {1 + static_cast<int32_t>(below(kMaxQueries)), 1 + static_cast<int32_t>(below(100))}, true);
       check(calm == stormy, "preemption, reuse, batching, cancellation of others and threads change nothing");
       printf("%s %s: %zu requests\n", m.name, kernels->name, calm.size());
     }

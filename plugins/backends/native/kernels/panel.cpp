@@ -109,7 +109,7 @@ size_t ggufRowBytes(int32_t type, size_t k) {
   return k / info.values * info.bytes;
 }
 
-Matrix makeMatrix(int32_t ggufType, int32_t n, int32_t k) {
+Matrix makeMatrix(int32_t ggufType, int32_t n, int32_t k, Arena& arena) {
   TypeInfo info;
   if (!typeInfo(ggufType, &info)) throw std::runtime_error("unsupported weight type " + std::to_string(ggufType));
   if (n <= 0 || k <= 0 || k % static_cast<int32_t>(info.values) != 0) throw std::runtime_error("bad matrix shape");
@@ -130,18 +130,16 @@ Matrix makeMatrix(int32_t ggufType, int32_t n, int32_t k) {
     case kQ4K: p.qStride = columns * 8; p.scaleStride = columns / 256 * kScaleBytesK; break;
     case kQ6K: p.qStride = columns * 16; p.scaleStride = columns / 256 * kScaleBytes6K; break;
   }
-  matrix.q = Region(p.qStride * static_cast<size_t>(p.groups));
-  matrix.scales = Region(p.scaleStride * static_cast<size_t>(p.groups));
-  p.q = matrix.q.data();
-  p.scales = matrix.scales.data();
+  p.q = matrix.q = arena.take(p.qStride * static_cast<size_t>(p.groups));
+  p.scales = matrix.scales = arena.take(p.scaleStride * static_cast<size_t>(p.groups));
   return matrix;
 }
 
 void repackGroup(Matrix& matrix, int32_t ggufType, int32_t g, const uint8_t* rows) {
   const Panel& p = matrix.panel;
   const size_t rowBytes = ggufRowBytes(ggufType, static_cast<size_t>(p.k));
-  uint8_t* q = matrix.q.data() + static_cast<size_t>(g) * p.qStride;
-  uint8_t* scales = matrix.scales.data() + static_cast<size_t>(g) * p.scaleStride;
+  uint8_t* q = matrix.q + static_cast<size_t>(g) * p.qStride;
+  uint8_t* scales = matrix.scales + static_cast<size_t>(g) * p.scaleStride;
   const int count = p.n - g * kGroup < kGroup ? p.n - g * kGroup : kGroup;  // rows past n keep zero scales: their output is 0
   for (int r = 0; r < count; r++) {
     const uint8_t* row = rows + static_cast<size_t>(r) * rowBytes;

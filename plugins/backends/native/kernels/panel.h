@@ -15,11 +15,12 @@ size_t ggufRowBytes(int32_t type, size_t k);
 
 struct Matrix {
   Panel panel{};
-  Region q, scales;
+  uint8_t *q = nullptr, *scales = nullptr;  // the panel's, to write
+  size_t bytes() const { return static_cast<size_t>(panel.groups) * (panel.qStride + panel.scaleStride); }
 };
 
-// An empty matrix of n rows and k columns. Throws std::runtime_error on an unknown type or a bad shape.
-Matrix makeMatrix(int32_t ggufType, int32_t n, int32_t k);
+// An empty matrix of n rows and k columns, its memory from `arena`. Throws std::runtime_error on an unknown type or a bad shape.
+Matrix makeMatrix(int32_t ggufType, int32_t n, int32_t k, Arena& arena);
 
 // Repacks group g from `rows` (16 rows, or fewer in the last group, as GGUF stores them).
 void repackGroup(Matrix& matrix, int32_t ggufType, int32_t g, const uint8_t* rows);

@@ -40,8 +40,9 @@ class ThreadPool {
   int size() const { return threads_; }
   void run(Job job, void* context);
 
-  // Inside a job, every thread must call it. The last to arrive runs `tail` (may be null) before the others go on.
-  template <class Tail> void barrier(Tail&& tail) {
+  // Inside a job, every thread must call it. The last to arrive runs `tail` before the others go on; those call
+  // `meanwhile` again and again, each time a microsecond's work at most, until it returns false or they may go on.
+  template <class Tail, class Meanwhile> void barrier(Tail&& tail, Meanwhile&& meanwhile) {
     if (threads_ == 1) {
       tail();
       return;
@@ -52,8 +53,13 @@ class ThreadPool {
       arrived_.store(0, std::memory_order_relaxed);
       gate_.advance();
     } else {
+      while (gate_.value() == phase && meanwhile()) {
+      }
       gate_.waitWhile(phase, spinMicros_);
     }
+  }
+  template <class Tail> void barrier(Tail&& tail) {
+    barrier(tail, [] { return false; });
   }
   void barrier() {
     barrier([] {});
@@ -73,21 +79,40 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-// Hands out [0, total) in chunks; one per phase, reset while nobody uses it (in a barrier's tail).
-class ChunkCounter {
+// Shares [0, total) out, one phase at a time. Each thread walks a part of its own, so that it reads memory as one
+// stream; whoever is done takes chunks from the others' parts. Reset while nobody uses it (in a barrier's tail).
+class WorkShare {
  public:
-  void reset() { next_.store(0, std::memory_order_relaxed); }
-  // False when nothing is left.
-  bool take(int total, int chunk, int* from, int* to) {
-    const int at = next_.fetch_add(chunk, std::memory_order_relaxed);
-    if (at >= total) return false;
-    *from = at;
-    *to = at + chunk < total ? at + chunk : total;
-    return true;
+  explicit WorkShare(int threads) : parts_(static_cast<size_t>(threads)) {}
+
+  void reset() {
+    for (Part& part : parts_) part.taken.store(0, std::memory_order_relaxed);
   }
+  // Where the part of `thread` begins: a multiple of `unit`, as every chunk is.
+  int begin(int thread, int total, int unit) const { return static_cast<int>(static_cast<int64_t>(total / unit) * thread / static_cast<int64_t>(parts_.size())) * unit; }
+  // False when nothing is left.
+  bool take(int thread, int total, int chunk, int unit, int* from, int* to) {
+    const int threads = static_cast<int>(parts_.size());
+    for (int i = 0; i < threads; i++) {
+      const int owner = (thread + i) % threads;
+      const int first = begin(owner, total, unit), end = owner + 1 < threads ? begin(owner + 1, total, unit) : total;
+      std::atomic<int>& taken = parts_[static_cast<size_t>(owner)].taken;
+      if (taken.load(std::memory_order_relaxed) >= end - first) continue;
+      const int at = first + taken.fetch_add(chunk, std::memory_order_relaxed);
+      if (at >= end) continue;
+      *from = at;
+      *to = at + chunk < end ? at + chunk : end;
+      return true;
+    }
+    return false;
+  }
+  bool take(int thread, int total, int chunk, int* from, int* to) { return take(thread, total, chunk, 1, from, to); }
 
  private:
-  alignas(64) std::atomic<int> next_{0};
+  struct alignas(64) Part {
+    std::atomic<int> taken{0};
+  };
+  std::vector<Part> parts_;
 };
 
 // Cores without their hyper-threads.
