@@ -183,7 +183,8 @@ export class ControlLoop {
   #step(instance: Instance): void {
     const { clock } = this.#options
     const now = clock.monoMs()
-    const { status } = this.#read(instance, instance.controller.reads[instance.controller.primary] as SignalRead)
+    // Asked every tick: only whether there is news, which the last sample tells.
+    const { status } = this.#read(instance, { ...(instance.controller.reads[instance.controller.primary] as SignalRead), aggregate: 'last' })
     if (status === 'stale') return this.#blind(instance, now)
     if (instance.mode === 'hold' || instance.mode === 'fallback') {
       if (status !== 'fresh') return

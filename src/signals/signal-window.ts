@@ -79,7 +79,9 @@ export class SignalWindow implements SignalWriter {
     const ageMs = now - lastMs
     const waitingMs = now - this.#demandSinceMs
     const status = this.#failed || waitingMs > this.spec.staleAfterMs ? 'stale' : values.length > 0 && ageMs <= windowMs ? 'fresh' : 'idle'
-    const value = aggregateOf(values, aggregate, options.quantile ?? this.spec.quantile, windowMs)
+    // A ring that does not reach back over the whole window knows the rate of the part that it has.
+    const reachMs = values.length === this.spec.capacity && this.count > this.spec.capacity ? Math.max(1, now - (this.#at[first % this.spec.capacity] as number)) : windowMs
+    const value = aggregateOf(values, aggregate, options.quantile ?? this.spec.quantile, reachMs)
     return {
       status,
       ...(value === undefined ? {} : { value }),
@@ -120,7 +122,29 @@ function aggregateOf(values: number[], aggregate: Aggregate, q: number, windowMs
 
 /** Nearest-rank quantile. Empty: NaN. */
 export function quantile(values: readonly number[], q: number): number {
-  // A typed array sorts several times faster than a comparator does.
-  const sorted = Float64Array.from(values).sort()
-  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(q * sorted.length) - 1))] ?? Number.NaN
+  if (values.length === 0) return Number.NaN
+  return select(Float64Array.from(values), Math.min(values.length - 1, Math.max(0, Math.ceil(q * values.length) - 1)))
+}
+
+/** The k-th smallest, from 0 (Hoare's selection): several times cheaper than sorting them all. Reorders `list`. */
+function select(list: Float64Array, k: number): number {
+  let low = 0
+  let high = list.length - 1
+  while (low < high) {
+    const pivot = list[(low + high) >> 1] as number
+    let i = low
+    let j = high
+    while (i <= j) {
+      while ((list[i] as number) < pivot) i++
+      while ((list[j] as number) > pivot) j--
+      if (i > j) break
+      const swapped = list[i] as number
+      list[i++] = list[j] as number
+      list[j--] = swapped
+    }
+    if (k <= j) high = j
+    else if (k >= i) low = i
+    else break
+  }
+  return list[k] as number
 }

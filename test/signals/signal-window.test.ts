@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { signal } from '../../src/signals/signal-spec.ts'
 import { quantile } from '../../src/signals/signal-window.ts'
@@ -66,5 +67,25 @@ describe('signal', () => {
     expect(w.read({ aggregate: 'mean' }).value).toBe(50.5)
     expect(w.read({ aggregate: 'rate' }).value).toBe(5050)
     expect(quantile([], 0.5)).toBeNaN()
+  })
+
+  it('a quantile is what sorting would give', () => {
+    fc.assert(
+      fc.property(fc.array(fc.double({ noNaN: true, min: -1e9, max: 1e9 }), { minLength: 1, maxLength: 200 }), fc.double({ min: 0, max: 1, noNaN: true }), (values, q) => {
+        const sorted = [...values].sort((a, b) => a - b)
+        expect(quantile(values, q)).toBe((sorted[Math.min(values.length - 1, Math.max(0, Math.ceil(q * values.length) - 1))] as number) + 0)
+      }),
+    )
+    expect(quantile([2, 2, 2, 1, 2], 0.5)).toBe(2)
+  })
+
+  it('knows a rate that is higher than the ring can hold a window of', async () => {
+    const { clock, window: w } = window({ aggregate: 'rate', windowMs: 30_000, capacity: 100 })
+    for (let i = 0; i < 500; i++) {
+      await clock.advance(2)
+      w.push(1)
+    }
+    expect(w.read().value).toBeGreaterThan(490)
+    expect(w.read().value).toBeLessThan(510)
   })
 })

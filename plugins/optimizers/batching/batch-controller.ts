@@ -63,16 +63,17 @@ function bestSeen(curve: CurveView, workPerCall: number, cap: number): { size: n
 
 function decide(state: BatchState, input: ControllerInput): Decision<BatchState> {
   const { readings, facts } = input
+  const hardCap = Math.min(facts['maxBatch'] ?? 1, knobs.maxBatch.max)
+  // Nothing to batch: nothing to learn either.
+  if (hardCap <= 1) return { state, moves: [], why: { reason: 'steady', numbers: { hardCap } } }
   let { curve } = state
   for (const point of readings['batch']?.points ?? []) curve = learn(curve, point.x, point.y)
   const next: BatchState = { curve }
   const view = viewOf(curve)
   const sizeKnob = input.knobs[knobs.maxBatch.name]
   const delayKnob = input.knobs[knobs.maxDelayMs.name]
-  const hardCap = Math.min(facts['maxBatch'] ?? 1, knobs.maxBatch.max)
   const stay = (why: Why): Decision<BatchState> => ({ state: next, moves: [], why })
   if (!sizeKnob || !delayKnob || !view.known) return stay({ reason: 'learning', numbers: { batches: curve.seq } })
-  if (hardCap <= 1) return stay({ reason: 'steady', numbers: { hardCap } })
 
   const sizes = (readings['size']?.points ?? []).filter(({ x, y }) => y >= 1 && y < 1e6 && x >= 1e-6 && x < 1e12)
   if (sizes.length === 0) return stay({ reason: 'learning', numbers: { batches: curve.seq } })
