@@ -19,6 +19,7 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
       work: call.work,
       priority: options.priority ?? call.priority,
       purpose: options.purpose ?? call.purpose,
+      once: call.once,
       // None given: it follows its parent, which a child of a live call does by itself.
       ...(options.signal ? { signal: options.signal } : call instanceof LiveCall ? {} : { signal: call.signal }),
       // An attempt is late by what its caller has waited so far, unless nobody waits for it.

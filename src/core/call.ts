@@ -51,6 +51,8 @@ export interface CallInit {
   cacheClass?: string
   /** What identifies the answer, beside tenant and operation. `null`: never cache. Undefined: a cache derives it from `input`. */
   cacheKey?: string | null
+  /** It can be served only once (it writes a response of its own): no retry, no refresh in the background. */
+  once?: boolean
 }
 
 export interface Call {
@@ -67,6 +69,8 @@ export interface Call {
   readonly purpose: string
   readonly cacheClass: string | undefined
   readonly cacheKey: string | null | undefined
+  /** It can be served only once: no retry, no refresh in the background. */
+  readonly once: boolean
   readonly stream: boolean
   readonly input: unknown
   readonly work: number
@@ -114,6 +118,7 @@ export class LiveCall implements Call {
   readonly purpose: string
   readonly cacheClass: string | undefined
   readonly cacheKey: string | null | undefined
+  readonly once: boolean
   readonly stream: boolean
   readonly input: unknown
   readonly work: number
@@ -157,6 +162,7 @@ export class LiveCall implements Call {
     this.purpose = init.purpose ?? 'serve'
     this.cacheClass = init.cacheClass
     this.cacheKey = init.cacheKey
+    this.once = init.once ?? false
     this.stream = init.stream
     this.input = init.input
     this.work = init.work

@@ -23,7 +23,8 @@ export interface GuardOptions extends CallerOptions {
   /**
    * What identifies the answer; with it, and a cache plugin, answers are cached and concurrent equal requests share one run
    * of the handler. Without it nothing ever is: cookie users would get each other's pages. The tenant is always part of it.
-   * Null or undefined: not this one.
+   * Null or undefined: not this one. An answer is fetched again when it has expired, never before in the background: a
+   * request has one response to write.
    */
   key?: (req: EdgeRequest) => string | null | undefined
   cacheClass?: (req: EdgeRequest) => string | undefined
@@ -89,6 +90,7 @@ export function guard(edge: Edge, options: GuardOptions): HttpHandler {
       tenant: caller.tenant,
       input: guarded,
       cacheKey: key,
+      once: true,
       work: options.work?.(req) ?? 1,
       receivedMs,
       traceContext: traceContextOf(req),

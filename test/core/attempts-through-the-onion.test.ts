@@ -36,7 +36,7 @@ const failing = (times: number) => {
 function rig(plugins: Parameters<typeof testHost>[0]['plugins'], answer: (call: Call) => ReturnType<ReturnType<typeof failing>>, second = false) {
   const backend = answeringBackend(() => host.clock, { answer, slots: 1 })
   const other = answeringBackend(() => host.clock, { name: 'other', answer: () => value('other') })
-  const host = testHost({ backends: second ? [backend, other] : [backend], ...(plugins ? { plugins } : {}), loops: 'off' })
+  const host = testHost({ backends: second ? [backend, other] : [backend], ...(plugins ? { plugins } : {}), loops: 'off', ...(plugins?.some(({ name }) => name === 'cache') ? { knobs: { 'cache.ttl_s': 10 } } : {}) })
   return { host, backend, other, ask: (id: string) => host.clock.until(host.ask({ cacheKey: id })) }
 }
 

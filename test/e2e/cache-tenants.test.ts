@@ -101,4 +101,26 @@ describe('a cache behind a guard', () => {
     await governor.close()
     await server.close()
   })
+
+  it('asks for nothing in the background: a handler has one response to write, and failed attempts would look like trouble', async () => {
+    let runs = 0
+    const governor = createGovernor({ plugins: [cache({ shadowRate: 0.5 })], knobs: { 'cache.ttl_s': 0.2 } })
+    const app = express()
+    app.get('/page', governor.guard({ operation: 'page', key: () => 'k' }), (_req, res) => void res.json({ runs: ++runs }))
+    await governor.start()
+    const server = await listen(app)
+    const ask = async (): Promise<unknown> => (await fetch(`${server.url}/page`)).json()
+    const states: string[] = []
+    governor.lane('page').attach([{ name: 'watch', onSettle: (_call, { outcome }) => void states.push(outcome) }])
+    await ask()
+    // All through its time to live, its last fifth included.
+    for (let i = 0; i < 30 && runs === 1; i++) {
+      await ask()
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    expect(runs).toBe(2)
+    expect(states).toEqual(['ok', 'ok'])
+    await governor.close()
+    await server.close()
+  })
 })

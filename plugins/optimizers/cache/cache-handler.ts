@@ -169,6 +169,7 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
   }
 
   function refreshMaybe(call: Call, key: string, entry: Entry, ageMs: number, ttlMs: number): void {
+    if (call.once) return
     if (settings.staleWhileRevalidate && ageMs > ttlMs * REVALIDATE_FROM) void refresh(call, key, entry.cacheClass, 'revalidate')
     else if (settings.shadowRate > 0 && host.loops === 'on' && clock.random() < shadowRate(entry.cacheClass) && hasRoom(call)) void refresh(call, key, entry.cacheClass, 'shadow')
   }
