@@ -8,10 +8,10 @@ export const NAMINGS: readonly Naming[] = ['metrics', 'otlp']
 /** Unit suffixes that OTLP receivers add (Prometheus 2.47 and later, the collector). Units in braces add none. */
 const UNIT_WORDS: Readonly<Record<string, string>> = {
   d: 'days', h: 'hours', min: 'minutes', s: 'seconds', ms: 'milliseconds', us: 'microseconds', ns: 'nanoseconds',
-  By: 'bytes', KiBy: 'kibibytes', MiBy: 'mebibytes', GiBy: 'gibibytes', KBy: 'kilobytes', MBy: 'megabytes', GBy: 'gigabytes',
-  '%': 'percent', Hz: 'hertz', J: 'joules', W: 'watts', Cel: 'celsius', '1': '',
+  By: 'bytes', KiBy: 'kibibytes', MiBy: 'mebibytes', GiBy: 'gibibytes', TiBy: 'tibibytes', KBy: 'kilobytes', MBy: 'megabytes', GBy: 'gigabytes', TBy: 'terabytes',
+  '%': 'percent', Hz: 'hertz', m: 'meters', g: 'grams', V: 'volts', A: 'amperes', J: 'joules', W: 'watts', Cel: 'celsius', '1': '',
 }
-const PER_WORDS: Readonly<Record<string, string>> = { s: 'second', m: 'minute', h: 'hour', d: 'day' }
+const PER_WORDS: Readonly<Record<string, string>> = { s: 'second', m: 'minute', h: 'hour', d: 'day', w: 'week', mo: 'month', y: 'year' }
 
 type Named = Pick<InstrumentSpec, 'name' | 'kind' | 'unit'>
 
@@ -27,7 +27,8 @@ function otlpName({ name, kind, unit }: Named): string {
   }
   if (kind === 'counter') words = [...words.filter((word) => word !== 'total'), 'total']
   if (kind === 'gauge' && unit === '1') words = [...words.filter((word) => word !== 'ratio'), 'ratio']
-  return words.join('_')
+  const joined = words.join('_')
+  return /^\d/.test(joined) ? `_${joined}` : joined
 }
 
 function unitWord(unit: string, known: Readonly<Record<string, string>>): string {

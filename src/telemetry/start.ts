@@ -43,14 +43,15 @@ export async function startTelemetry(options: TelemetryOptions = {}): Promise<Te
   if (options.keep && options.sampler) throw new TypeError('startTelemetry: expected keep or sampler, got both')
   const env = options.env ?? process.env
   // Loaded on demand: together they take a third of a second.
-  const [{ NodeSDK }, { PrometheusExporter }, { envDetector }] = await Promise.all([import('@opentelemetry/sdk-node'), import('@opentelemetry/exporter-prometheus'), import('@opentelemetry/resources')])
+  const [{ NodeSDK }, { PrometheusExporter }, { envDetector, serviceInstanceIdDetector }] = await Promise.all([import('@opentelemetry/sdk-node'), import('@opentelemetry/exporter-prometheus'), import('@opentelemetry/resources')])
   const exporter = new PrometheusExporter({ preventServerStart: true, withoutScopeInfo: true, withoutTargetInfo: true })
   const serviceName = options.serviceName ?? (env['OTEL_SERVICE_NAME'] ? undefined : 'flyball')
   const sdk = new NodeSDK({
     // In 0.301 the singular `metricReader` is ignored without a word.
     metricReaders: [exporter, ...(exportsOtlp(env, 'METRICS') ? [await otlpMetrics(env)] : [])],
-    // Only what the environment says: the process detector would publish command line, owner and host.
-    resourceDetectors: [envDetector],
+    // An instance id of its own, or OTLP receivers give no `instance` label, and boards that tell instances apart stay
+    // empty; what the environment says wins. Not the process detector: it would publish command line, owner and host.
+    resourceDetectors: [serviceInstanceIdDetector, envDetector],
     // Left to itself the SDK sends to localhost:4318, whether anybody listens or not.
     logRecordProcessors: [],
     ...(serviceName === undefined ? {} : { serviceName }),

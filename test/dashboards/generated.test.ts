@@ -52,17 +52,29 @@ describe('a plugin of somebody else', () => {
 })
 
 describe('names', () => {
-  // Expected values from the OpenTelemetry specification's rules for OTLP to Prometheus.
+  // The OTLP names are those that Prometheus's own library gives (github.com/prometheus/otlptranslator v0.0.2).
   it.each([
     ['a.wait_seconds', 'histogram', 's', 'a_wait_seconds', 'a_wait_seconds'],
     ['a.wait', 'histogram', 's', 'a_wait', 'a_wait_seconds'],
+    ['a.seconds.wait', 'gauge', 's', 'a_seconds_wait', 'a_seconds_wait'],
     ['a.calls', 'counter', '{call}', 'a_calls_total', 'a_calls_total'],
+    ['a.total.x', 'counter', '1', 'a_total_x_total', 'a_x_total'],
     ['a.memory', 'gauge', 'By', 'a_memory', 'a_memory_bytes'],
+    ['a.memory', 'up_down_counter', 'By', 'a_memory', 'a_memory_bytes'],
     ['a.share', 'gauge', '1', 'a_share', 'a_share_ratio'],
+    ['a.ratio', 'gauge', '1', 'a_ratio', 'a_ratio'],
+    ['a.share', 'histogram', '1', 'a_share', 'a_share'],
     ['a.open', 'up_down_counter', '1', 'a_open', 'a_open'],
+    ['a.fill', 'gauge', '%', 'a_fill', 'a_fill_percent'],
     ['a.flow', 'gauge', 'By/s', 'a_flow', 'a_flow_bytes_per_second'],
     ['a.flow', 'gauge', '{call}/s', 'a_flow', 'a_flow_per_second'],
+    ['a.flow', 'counter', '1/s', 'a_flow_total', 'a_flow_per_second_total'],
+    ['a.speed', 'gauge', 'm/s', 'a_speed', 'a_speed_meters_per_second'],
+    ['a.pace', 'gauge', 's/{call}', 'a_pace', 'a_pace_seconds'],
     ['a.time', 'counter', 'ms', 'a_time_total', 'a_time_milliseconds_total'],
+    ['a.count', 'gauge', 'tokens', 'a_count', 'a_count_tokens'],
+    ['a..gap', 'gauge', 'foo bar', 'a__gap', 'a_gap_foo_bar'],
+    ['9.lives', 'gauge', '', '9_lives', '_9_lives'],
     ['gen_ai.client.operation.duration', 'histogram', 's', 'gen_ai_client_operation_duration', 'gen_ai_client_operation_duration_seconds'],
   ] as const)('%s (%s, %s) is %s at /metrics and %s by OTLP', (name, kind, unit, metrics, otlp) => {
     expect(metricName({ name, kind, unit }, 'metrics')).toBe(metrics)

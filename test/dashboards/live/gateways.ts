@@ -17,8 +17,8 @@ export interface Gateway {
   close(): Promise<void>
 }
 
-export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(repositoryRoot, 'test/dashboards/live/gateway-process.ts'), JSON.stringify(options)], { cwd: repositoryRoot, stdio: ['pipe', 'pipe', 'pipe'] })
+export async function startGateway(options: GatewayOptions, env: Readonly<Record<string, string>> = {}): Promise<Gateway> {
+  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(repositoryRoot, 'test/dashboards/live/gateway-process.ts'), JSON.stringify(options)], { cwd: repositoryRoot, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()))
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))

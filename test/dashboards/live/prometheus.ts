@@ -22,6 +22,8 @@ export interface FiringAlert {
 export interface Job {
   readonly name: string
   /** `host:port` to the instance label. */
+  /** Job and instance are as the page says, not as the scrape does. */
+  readonly honorLabels?: boolean
   readonly targets: readonly { readonly address: string; readonly instance: string; readonly path?: string }[]
 }
 
@@ -43,8 +45,9 @@ export async function startPrometheus(jobs: readonly Job[], rules?: string): Pro
   const config = {
     global: { scrape_interval: `${SCRAPE_S}s`, scrape_timeout: `${SCRAPE_S}s`, evaluation_interval: '1s' },
     ...(rules === undefined ? {} : { rule_files: ['rules.yaml'] }),
-    scrape_configs: jobs.map(({ name, targets }) => ({
+    scrape_configs: jobs.map(({ name, targets, honorLabels = false }) => ({
       job_name: name,
+      honor_labels: honorLabels,
       static_configs: targets.map(({ address, instance, path }) => ({ targets: [address], labels: { instance, ...(path === undefined ? {} : { __metrics_path__: path }) } })),
     })),
   }
