@@ -17,7 +17,7 @@ export function knobPanel(q: PromQl, spec: KnobSpec): Panel {
   const each = spec.scope.length > 0
   return timeseries({
     title: knobPanelTitle(spec),
-    description: `${spec.doc} In ${spec.unit}, from ${spec.min} to ${spec.max}, ${spec.default} by default; one move goes to at most ×${spec.maxUp} or ×${spec.maxDown}. Mean over the chosen instances.`,
+    description: `${spec.doc} In ${spec.unit}, from ${spec.min} to ${spec.max}, ${spec.default} by default; one move goes up by at most ×${spec.maxUp}, down ${spec.maxDown > 0 ? `by at most ×${spec.maxDown}` : 'as far as it takes'}. Mean over the chosen instances.`,
     unit: grafanaUnit(spec.unit),
     scale: scaleOf(spec),
     noValue: 'Not in use',
