@@ -217,23 +217,24 @@ function hostedApi(clock: VirtualClock, limits: { requests: number; outputTokens
 }
 
 describe('provider ledgers', () => {
-  async function run(configured: boolean, headers: boolean, seed = 1, minutes = 5) {
+  async function run(configured: boolean, headers: boolean, seed = 1, minutes = 5, replicas = 1) {
     const clock = virtualClock({ seed })
     const limits = { requests: 60, outputTokens: 3_000 }
     const api = hostedApi(clock, limits, { headers })
-    const governor = createGovernor({ clock, env: {}, backends: [api.backend], plugins: [throttle({ shed: false, budgets: configured ? { b: limits } : {} })], knobs: { 'throttle.limit': 50 } })
-    await governor.start()
+    const governors = Array.from({ length: replicas }, () => createGovernor({ clock, env: {}, backends: [api.backend], plugins: [throttle({ shed: false, budgets: configured ? { b: limits } : {} })], knobs: { 'throttle.limit': 50 } }))
+    for (const governor of governors) await governor.start()
     const next = (): void => {
       clock.after(exponential(clock.random, 400), () => {
         next()
         const tokens = 10 + Math.floor(clock.random() * 60)
+        const governor = governors[Math.floor(clock.random() * replicas)] as Governor
         const call = governor.call({ operation: 'chat', model: 'm', input: { tokens }, work: 105, maxOutputTokens: 100 })
         governor.send(call).then(async (reply) => { for await (const _ of reply.body); }).catch(() => {})
       })
     }
     next()
     await clock.advance(minutes * 60_000)
-    return { ...api, served: api.accepted.length, governor }
+    return { ...api, served: api.accepted.length }
   }
 
   it('never sends what the provider would turn away, and uses nearly all that it grants', async () => {
@@ -247,6 +248,12 @@ describe('provider ledgers', () => {
     const { state, served } = await run(false, true)
     expect(state.rejected).toBeLessThanOrEqual(2)
     expect(served).toBeGreaterThan(0.7 * 300)
+  })
+
+  it('two gateways that share an account do not take twice its limit: each learns what is left from the provider', async () => {
+    const { state, served } = await run(false, true, 1, 5, 2)
+    expect(served).toBeGreaterThan(0.7 * 300)
+    expect(state.rejected / state.calls).toBeLessThan(0.05)
   })
 
   it('never sends before retry-after, for any caller', async () => {
