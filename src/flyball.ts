@@ -1,5 +1,6 @@
 /** The governor as users get it: the core, with its HTTP edges and function wrappers as methods. */
-import { createGovernor as createCore, type Governor as CoreGovernor, type GovernorOptions } from './governor.ts'
+import { createGovernor as createCore } from './governor.ts'
+import type { Governor as CoreGovernor, GovernorOptions } from './governor-contract.ts'
 import type { BatchContext, FunctionContext } from './core/function-backend.ts'
 import { admin, type AdminOptions } from './http/admin.ts'
 import { mountConsole, type ConsoleOptions, type MountedConsole } from './http/console/console.ts'

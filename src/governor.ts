@@ -1,30 +1,31 @@
 /** Puts the parts together: backends with their lanes, plugins in their onion, knobs, signals, loops, telemetry. */
-import { context as otelContext, type Context, type Meter, type Tracer } from '@opentelemetry/api'
-import { ControlLoop, type InstanceView } from './control/loop.ts'
+import { context as otelContext } from '@opentelemetry/api'
+import { ControlLoop } from './control/loop.ts'
 import { DecisionLog } from './control/decision-log.ts'
 import { keepStates } from './control/keep-states.ts'
-import { Switchback, type SwitchbackOptions, type Uplift } from './control/switchback.ts'
+import { Switchback } from './control/switchback.ts'
 import { forkCall } from './core/attempt.ts'
 import type { Backend, BackendHealth } from './core/backend.ts'
 import { settleWithBody } from './core/body.ts'
-import { LiveCall, type Call, type CallInit } from './core/call.ts'
+import { LiveCall, type Call } from './core/call.ts'
 import { Chain } from './core/chain.ts'
-import { systemClock, type Cancel, type Clock } from './core/clock.ts'
+import { systemClock, type Cancel } from './core/clock.ts'
 import { FlyballError, toFlyballError } from './core/errors.ts'
 import { Lane, type LaneObserver } from './core/lane.ts'
 import { compose, type Send } from './core/onion.ts'
 import { PHASES, type AttemptOptions, type Declares, type Host, type Logger, type Phase, type Plugin, type PluginParts } from './core/plugin.ts'
 import type { Reply } from './core/reply.ts'
 import { OVERFLOW, type Scope } from './core/scope.ts'
-import { DEFAULT_CLASSES, type SloClass } from './core/slo.ts'
+import { DEFAULT_CLASSES } from './core/slo.ts'
+import type { Governor, GovernorOptions } from './governor-contract.ts'
 import { knob } from './knobs/knob-spec.ts'
 import { KnobRegistry } from './knobs/registry.ts'
 import { LANE_SIGNALS, laneSignals } from './signals/lane-signals.ts'
 import { SignalRegistry } from './signals/registry.ts'
-import { callTelemetry, type CallTelemetry, type CoreHandles } from './telemetry/call-telemetry.ts'
+import { callTelemetry, type CoreHandles } from './telemetry/call-telemetry.ts'
 import { CORE_INSTRUMENTS } from './telemetry/catalogue.ts'
 import { collectCoreGauges } from './telemetry/core-gauges.ts'
-import { createInstruments, type InstrumentSet } from './telemetry/instruments.ts'
+import { createInstruments } from './telemetry/instruments.ts'
 import { collectUplift } from './telemetry/uplift-instruments.ts'
 import { collectSelf } from './telemetry/self-gauges.ts'
 import type { InstrumentSpec, InstrumentSpecs } from './telemetry/instrument-spec.ts'
@@ -32,98 +33,6 @@ import type { InstrumentSpec, InstrumentSpecs } from './telemetry/instrument-spe
 export const CORE_KNOBS = {
   maxQueue: knob({ name: 'lane.max_queue', default: 10_000, min: 0, max: 1_000_000, integer: true, unit: '{call}', doc: 'Most calls waiting in a lane; later ones are turned away at once.', scope: ['backend'], tunable: false }),
 } as const
-
-export interface GovernorOptions {
-  backends?: readonly Backend[]
-  /** First listed is outermost. */
-  plugins?: readonly Plugin[]
-  /** Service classes. Default: interactive (start within 500 ms) and batch (within 5 s). */
-  classes?: readonly SloClass[]
-  /** Class of a call that names none. Default: the first. */
-  defaultClass?: string
-  /** Start values of knobs, by name or `name{scope}`. */
-  knobs?: Readonly<Record<string, number>>
-  /** Where `FLYBALL_<KNOB>` is looked up. Default: `process.env`. */
-  env?: Readonly<Record<string, string | undefined>>
-  /** `off`: knobs stay where they are. `dry`: decide and log, turn nothing. */
-  loops?: 'on' | 'dry' | 'off'
-  /** Controller states from an earlier process. */
-  savedStates?: Readonly<Record<string, unknown>>
-  /** Keep controller states in this file; give what was there as `savedStates` (see `loadStates`). */
-  stateFile?: string
-  /** Measure what the loops bring: in a small share of time the knobs hold their start values. Off unless given. */
-  switchback?: SwitchbackOptions
-  clock?: Clock
-  log?: Logger
-  meter?: Meter
-  tracer?: Tracer
-  /** A body that nobody reads for this long is given up, ms. */
-  unreadMs?: number
-}
-
-export type CallRequest = Omit<CallInit, 'span' | 'slo' | 'tenant' | 'work' | 'stream'> & {
-  /** Class by name. */
-  class?: string
-  slo?: SloClass
-  tenant?: string
-  work?: number
-  stream?: boolean
-  /** Trace context of the caller; default: the active one. */
-  traceContext?: Context
-}
-
-export interface BackendState {
-  readonly name: string
-  readonly provider: string
-  readonly models: readonly string[] | '*'
-  readonly health: BackendHealth | undefined
-  readonly ready: boolean
-  readonly inFlight: number
-  readonly waiting: number
-  readonly limit: number
-  readonly completionsPerS: number | undefined
-}
-
-export interface Governor {
-  readonly clock: Clock
-  readonly log: Logger
-  readonly knobs: KnobRegistry
-  readonly signals: SignalRegistry
-  readonly decisions: DecisionLog
-  readonly loop: ControlLoop
-  readonly classes: readonly SloClass[]
-  readonly instruments: InstrumentSet
-  readonly telemetry: CallTelemetry
-  /** Warms the backends and starts the loops; `ready` is true afterwards. Called by `gateway()` users once. */
-  start(signal?: AbortSignal): Promise<void>
-  readonly ready: boolean
-  /** `start` has finished; stays true while draining. */
-  readonly started: boolean
-  readonly draining: boolean
-  /** Makes a call; it is counted and traced from here on, so it must be sent. */
-  call(request: CallRequest): LiveCall
-  /** Resolves with a reply whose body settles the call; rejects with a `FlyballError` (the call is settled then). */
-  send(call: LiveCall): Promise<Reply>
-  addBackend(backend: Backend): void
-  /** Throws `model_not_found`. */
-  route(model: string): Backend
-  lane(backend: string): Lane
-  backends(): readonly Backend[]
-  backendStates(): BackendState[]
-  loopViews(): InstanceView[]
-  /** What the experiment found so far; undefined without one. */
-  uplift(): Uplift | undefined
-  /** A model name fit to be a label: configured, or `_other`. */
-  modelLabel(model: string): string
-  pluginStates(): Record<string, unknown>
-  command(name: string, args: unknown): unknown
-  commands(): readonly string[]
-  /** Settled logical calls, as they settle; for the console and for exporters. */
-  onCallSettled(fn: (call: Call) => void): () => void
-  /** No new calls; resolves when all have settled. */
-  drain(): Promise<void>
-  close(): Promise<void>
-}
 
 const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 /** Health is asked this often. */

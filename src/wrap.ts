@@ -1,5 +1,5 @@
 /** Functions behind a governor: call them as before; they are queued, batched, traced and governed. */
-import type { Governor } from './governor.ts'
+import type { Governor } from './governor-contract.ts'
 import { batchFunctionBackend, functionBackend, type BatchContext, type FunctionBackendOptions, type FunctionContext } from './core/function-backend.ts'
 import type { Backend } from './core/backend.ts'
 import type { FlyballError } from './core/errors.ts'

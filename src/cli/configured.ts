@@ -6,12 +6,7 @@ import { firstLine, loadConfig } from '../config/load-config.ts'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../core/plugin.ts'
 import { createGovernor, type Governor } from '../flyball.ts'
-import type { GovernorOptions } from '../governor.ts'
-
-export interface Configured {
-  readonly config: Config
-  readonly governor: Governor
-}
+import type { GovernorOptions } from '../governor-contract.ts'
 
 export const readConfig = (file: string, fresh?: string): Promise<Config> => loadConfig(file, fresh === undefined ? {} : { fresh })
 

@@ -1,7 +1,7 @@
 /** Boards and rules for what a configuration declares. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import { cliLog } from './cli-log.ts'
 import { governorFor, readConfig } from './configured.ts'
 

@@ -1,7 +1,7 @@
 /** Requests through the server's own front door before it says that it is ready: the first client's would run code for the first time. */
 import { request } from 'undici'
 import type { Logger } from '../core/plugin.ts'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 
 /** Enough for the compiler to have seen the path. */
 const REQUESTS = 24

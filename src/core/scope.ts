@@ -1,6 +1,5 @@
 /** What a knob, signal or controller instance is about. */
 export type ScopeKey = 'backend' | 'model' | 'class'
-export const SCOPE_KEYS: readonly ScopeKey[] = ['backend', 'model', 'class']
 export type Scope = { readonly [K in ScopeKey]?: string }
 
 /** Instances past a declaration's cap share this one. */

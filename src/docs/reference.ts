@@ -1,6 +1,6 @@
 /** The reference tables, from the declarations themselves: whatever a governor's parts declare is in them. */
 import { ERRORS } from '../core/errors.ts'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import { knobEnvName } from '../knobs/knob-spec.ts'
 import { prometheusName } from '../telemetry/instrument-spec.ts'
 

@@ -1,7 +1,7 @@
 /** The admin API, endpoint by endpoint: what it takes, what it does. The OpenAPI document derives from these records. */
 import { z, type ZodType } from 'zod'
 import { FlyballError } from '../core/errors.ts'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import type { DecisionRecord } from '../control/decision-log.ts'
 import { adminState, knobState, knobStates } from './admin-state.ts'
 

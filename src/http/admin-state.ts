@@ -1,5 +1,5 @@
 /** What `/admin/state` says: everything declared, and its value now. No prompt text, no credentials. */
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import type { KnobInstance } from '../knobs/knob.ts'
 import type { Knob } from '../knobs/registry.ts'
 import { prometheusName } from '../telemetry/instrument-spec.ts'

@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import { FlyballError, toFlyballError } from '../core/errors.ts'
 import { describeIssues } from '../core/validation.ts'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import { ADMIN_ENDPOINTS, type AdminEndpoint } from './admin-endpoints.ts'
 import { adminOpenApi } from './admin-openapi.ts'
 import { pathOf, type EdgeRequest, type HttpHandler } from './http-types.ts'

@@ -1,5 +1,5 @@
 /** What all HTTP edges of one governor share. */
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import { instrument, label } from '../telemetry/instrument-spec.ts'
 import type { CounterHandle } from '../telemetry/instruments.ts'
 import { receivedAt, type ReceivedAt } from './received-at.ts'

@@ -1,6 +1,6 @@
 /** Probes as orchestrators ask them: alive, started, ready. */
 import type { ServerResponse } from 'node:http'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import { pathOf, type HttpHandler } from './http-types.ts'
 
 /**

@@ -1,6 +1,6 @@
 /** The `/models` document: what is configured, and what upstreams that serve any model say they have. */
 import type { Backend } from '../core/backend.ts'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 
 export interface ListedModel {
   id: string

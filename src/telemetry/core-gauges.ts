@@ -1,6 +1,6 @@
 /** Gauges that are true by derivation: whatever knobs, signals, loops and lanes exist, they show. */
 import type { BackendHealth } from '../core/backend.ts'
-import type { Governor } from '../governor.ts'
+import type { Governor } from '../governor-contract.ts'
 import type { CoreHandles } from './call-telemetry.ts'
 import { perCollection } from './per-collection.ts'
 

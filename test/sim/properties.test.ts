@@ -14,7 +14,7 @@ import { readPlant } from '../../src/sim/plants/parameters.ts'
 import { simulate, type SimulationOptions, type SimulationResult } from '../../src/sim/simulate.ts'
 import { generate, type WorkloadPhase } from '../../src/sim/workload/workload.ts'
 import type { Lane } from '../../src/core/lane.ts'
-import type { Governor } from '../../src/governor.ts'
+import type { Governor } from '../../src/governor-contract.ts'
 
 const SLOW = 120_000
 const all = (): Plugin[] => [throttle(), priority(), batching()]

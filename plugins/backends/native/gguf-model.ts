@@ -78,7 +78,6 @@ export interface Model {
 
 /** Weight types that the engines compute with. */
 export const WEIGHT_TYPES = ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0', 'Q4_K', 'Q6_K'] as const satisfies readonly TensorTypeName[]
-export type WeightType = (typeof WEIGHT_TYPES)[number]
 
 /** Caps on sizes, an order of magnitude above published models: keep products exact and allocations sane. */
 const MAX_BLOCKS = 1024

@@ -24,7 +24,6 @@ const options = z.strictObject({
   utilisationSignal: z.string().optional(),
 })
 
-export type ThrottleOptions = z.output<typeof options>
 
 export const throttle = definePlugin({
   name: 'throttle',

@@ -1,7 +1,7 @@
 /** The console's door: who may look, the page's files, the stream of events, and the verbs of those who have the token. */
 import type { ServerResponse } from 'node:http'
 import { FlyballError, toFlyballError } from '../../core/errors.ts'
-import type { Governor } from '../../governor.ts'
+import type { Governor } from '../../governor-contract.ts'
 import type { EdgeRequest, HttpHandler } from '../http-types.ts'
 import { isLocal, isLoopbackAddress } from '../loopback.ts'
 import { loadAssets, type Asset } from './assets.ts'

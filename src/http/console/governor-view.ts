@@ -1,6 +1,6 @@
 /** The governor as the page shows it: `meta` changes rarely, `state` each second. No prompt text, no credentials. */
 import type { InstanceView } from '../../control/loop.ts'
-import type { Governor } from '../../governor.ts'
+import type { Governor } from '../../governor-contract.ts'
 import type { KnobInstance } from '../../knobs/knob.ts'
 import { LANE_SIGNALS } from '../../signals/lane-signals.ts'
 import { OBSERVED_NUMBER, TARGET_NUMBER } from '../../telemetry/self-gauges.ts'

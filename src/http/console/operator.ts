@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { z, type ZodType } from 'zod'
 import { FlyballError } from '../../core/errors.ts'
 import { describeIssues } from '../../core/validation.ts'
-import type { Governor } from '../../governor.ts'
+import type { Governor } from '../../governor-contract.ts'
 import type { EdgeRequest } from '../http-types.ts'
 import { jsonBody } from '../json-body.ts'
 

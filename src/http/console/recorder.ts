@@ -3,7 +3,7 @@
  * bounded and serialised once, whoever watches.
  */
 import type { Cancel } from '../../core/clock.ts'
-import type { Governor } from '../../governor.ts'
+import type { Governor } from '../../governor-contract.ts'
 import { CallTally } from './call-tally.ts'
 import { metaOf, metaVersion, stateOf, Watched, writeGauges } from './governor-view.ts'
 import { SeriesTable } from './series-table.ts'

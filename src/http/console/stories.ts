@@ -1,7 +1,7 @@
 /** What the loops did, told for the page: what was seen, why, what was turned, what came of it. A bounded ring. */
 import { scopeKey } from '../../core/scope.ts'
 import type { DecisionOutcome, DecisionRecord } from '../../control/decision-log.ts'
-import type { Governor } from '../../governor.ts'
+import type { Governor } from '../../governor-contract.ts'
 
 /** A busy loop moves once a second or so: this is half an hour of it. */
 export const MAX_STORIES = 2_000

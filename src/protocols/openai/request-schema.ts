@@ -38,6 +38,3 @@ export const completionSchema = z.looseObject({ model, prompt: textOrTokens, ...
 
 export const embeddingSchema = z.looseObject({ model, input: textOrTokens, dimensions: optional(z.number().int().min(1)), encoding_format: optional(z.enum(['float', 'base64'])), user: optional(z.string()) })
 
-export type ChatBody = z.infer<typeof chatSchema>
-export type CompletionBody = z.infer<typeof completionSchema>
-export type EmbeddingBody = z.infer<typeof embeddingSchema>
