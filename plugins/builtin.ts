@@ -44,4 +44,5 @@ export const builtin: Registry = {
     }),
   },
   plugins: { batching, cache, genai, outside, priority, throttle, usage, warmup },
+  variables: ['FLYBALL_NATIVE_ISA'],
 }

@@ -16,4 +16,6 @@ export interface BackendFactory<O = never> {
 export interface Registry {
   readonly backends: Readonly<Record<string, BackendFactory>>
   readonly plugins: Readonly<Record<string, PluginFactory<never>>>
+  /** Environment variables that these read, beside those of their knobs. */
+  readonly variables?: readonly string[]
 }

@@ -121,6 +121,10 @@ describe('flyball check-config', () => {
     const file = writeConfig(upstream, 'knobs: { throttle.limt: 5 }\n')
     const bad = await run(['check-config', file])
     expect([bad.code, bad.stderr]).toEqual([1, `flyball: ${file}: knobs: there is no knob throttle.limt\n`])
+    // A variable that is meant for a knob and names none would be ignored without a word.
+    const variables = { FLYBALL_THROTTLE_LIMT: '5', FLYBALL_THROTTLE_LIMIT: '5', FLYBALL_NATIVE_ISA: 'scalar', FLYBALL_PORT: '1' }
+    const warned = await run(['check-config', writeConfig(upstream)], variables)
+    expect([warned.code, warned.stderr]).toEqual([0, 'flyball: FLYBALL_THROTTLE_LIMT: there is no such knob\n'])
     // Nobody was asked anything.
     expect(upstream.requests).toEqual([])
   })

@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { cliLog } from '../cli-log.ts'
 import { governorFor, readConfig } from '../configured.ts'
+import { strayVariables } from '../stray-variables.ts'
 
 export function configure(command: Command): void {
   command.argument('<file>', 'YAML, JSON or TypeScript').action(checkConfig)
@@ -13,6 +14,7 @@ async function checkConfig(file: string): Promise<void> {
   const governor = await governorFor({ ...(await readConfig(file)), loops: 'off' }, file, cliLog('silent'))
   const backends = governor.backends().length
   const knobs = [...governor.knobs.all()].length
+  for (const variable of strayVariables(governor)) console.error(`flyball: ${variable}: there is no such knob`)
   await governor.close()
   console.log(`${file}: good (backends: ${backends}, knobs: ${knobs})`)
 }

@@ -1,5 +1,4 @@
 /** `flyball serve --config FILE`: the gateway with no code. */
-import { rehearse } from '../rehearse.ts'
 import { createServer, type Server } from 'node:http'
 import type { Command } from 'commander'
 import express, { type Express } from 'express'
@@ -14,6 +13,8 @@ import { startTelemetry, type Telemetry } from '../../telemetry/start.ts'
 import { cliLog } from '../cli-log.ts'
 import { governorFor, readConfig } from '../configured.ts'
 import { closeServer, listenOn } from '../listen.ts'
+import { rehearse } from '../rehearse.ts'
+import { strayVariables } from '../stray-variables.ts'
 
 /** What changes as a whole on a reload. */
 interface Generation {
@@ -59,6 +60,8 @@ async function serve(flags: Flags): Promise<void> {
   const keep = (governor: Governor): DecisionFile | undefined =>
     flags.decisions === undefined ? undefined : keepDecisions(governor.decisions, flags.decisions, { onError: (error) => log.error({ err: error }, 'decisions can no longer be written') })
   let current = generationOf(await governorFor(config, flags.config, log, saved ? { savedStates: saved.states } : {}), config)
+  const stray = strayVariables(current.governor)
+  if (stray.length > 0) log.warn({ variables: stray }, 'these environment variables name no knob')
   let kept = keep(current.governor)
   const servers = appsFor(config, () => current)
   const host = flags.host ?? config.listen.host
