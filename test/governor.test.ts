@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
+import { cache } from '../plugins/optimizers/cache/index.ts'
 import { definePlugin } from '../src/core/define-plugin.ts'
 import type { Phase } from '../src/core/plugin.ts'
 import { replyOf } from '../src/core/reply.ts'
@@ -10,7 +11,8 @@ import { knob } from '../src/knobs/knob-spec.ts'
 import { manualClock, settle } from './support/manual-clock.ts'
 import { scriptedBackend } from './support/scripted-backend.ts'
 
-const plugin = (name: string, phase: Phase) => definePlugin({ name, phase, doc: '', options: z.strictObject({}), create: () => ({}) })()
+const plugin = (name: string, phase: Phase, withKnob = false) =>
+  definePlugin({ name, phase, doc: '', options: z.strictObject({}), ...(withKnob ? { declares: { knobs: { k: knob({ name: `${name}.k`, default: 1, min: 0, max: 2, unit: '1', doc: '' }) } } } : {}), create: () => ({}) })()
 const governor = (options: GovernorOptions = {}) => createGovernor({ clock: manualClock(), env: {}, loops: 'off', ...options })
 
 describe('createGovernor refuses what cannot work', () => {
@@ -19,6 +21,10 @@ describe('createGovernor refuses what cannot work', () => {
     ['a plugin twice', () => ({ plugins: [plugin('c', 'reuse'), plugin('c', 'reuse')] }), /listed twice/],
     ['a backend twice', () => ({ backends: [scriptedBackend(), scriptedBackend()] }), /configured twice/],
     ['an unknown knob', () => ({ knobs: { 'no.such': 1 } }), /there is no knob no.such/],
+    ['a value of one scope outside a knob’s bounds, before any call is of that scope', () => ({ plugins: [cache()], knobs: { 'cache.ttl_s{class=faq}': -1 } }), /knobs\.cache\.ttl_s\{class=faq\}: expected a number in .*, got -1/],
+    ['a scope that the knob does not have', () => ({ plugins: [cache()], knobs: { 'cache.ttl_s{backend=b}': 5 } }), /knobs\.cache\.ttl_s\{backend=b\}: expected a scope such as \{class=…\}/],
+    ['a scope that cannot be read', () => ({ plugins: [cache()], knobs: { 'cache.ttl_s{faq': 5 } }), /knobs\.cache\.ttl_s\{faq: expected a scope such as \{class=…\}/],
+    ['a scope of a knob that has none', () => ({ plugins: [plugin('x', 'observe', true)], knobs: { 'x.k{class=a}': 1 } }), /knobs\.x\.k\{class=a\}: the knob has no scopes/],
     ['a value outside a knob’s bounds', () => ({ knobs: { 'lane.max_queue': -1 } }), /expected a whole number in 0..1000000/],
     ['an unknown default class', () => ({ defaultClass: 'x' }), /expected one of interactive, batch, got x/],
   ])('%s', (_, options, message) => expect(() => governor(options())).toThrow(message))

@@ -74,10 +74,21 @@ export class KnobRegistry {
   /** Throws a TypeError when the name is taken, or a start value does not fit. */
   declare(spec: KnobSpec): Knob {
     if (this.#entries.has(spec.name)) throw new TypeError(`knob ${spec.name} is declared twice`)
+    // All of them now: instances are made by calls, which must not be the ones to find out.
+    for (const name of Object.keys(this.#values)) if (name.startsWith(`${spec.name}{`)) this.#checkScoped(spec, name)
     const general = this.#startValue(spec, spec.name)
     const entry = new KnobEntry(spec, (key) => (key === '' ? undefined : this.#startValue(spec, `${spec.name}{${key}}`)) ?? general ?? spec.default)
     this.#entries.set(spec.name, entry)
     return entry
+  }
+
+  /** A scope is written as the knob's instances are keyed: another text would set nothing. */
+  #checkScoped(spec: KnobSpec, name: string): void {
+    const key = /\{(.+)\}$/.exec(name)?.[1]
+    const ordered = new RegExp(`^${spec.scope.map((part) => `(?:${part}=.+?(?:,|$))?`).join('')}$`)
+    if (spec.scope.length === 0) throw new TypeError(`knobs.${name}: the knob has no scopes`)
+    if (key === undefined || !ordered.test(key)) throw new TypeError(`knobs.${name}: expected a scope such as {${spec.scope.map((part) => `${part}=…`).join(',')}}`)
+    this.#startValue(spec, name)
   }
 
   #startValue(spec: KnobSpec, name: string): number | undefined {
