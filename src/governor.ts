@@ -160,7 +160,8 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
       return settleWithBody(await to(call), call, clock, options.unreadMs)
     } catch (thrown) {
       const error = toFlyballError(thrown)
-      if (error.code === 'internal') log.error({ call: call.id, err: error.cause ?? error }, 'a call failed inside the gateway')
+      // Once: the call that this one works for fails of the same.
+      if (error.code === 'internal' && !call.serves) log.error({ call: call.id, err: error.cause ?? error }, 'a call failed inside the gateway')
       call.settle(error.outcome, error.reason)
       throw error
     }

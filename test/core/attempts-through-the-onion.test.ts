@@ -2,10 +2,11 @@
 import { expect, it } from 'vitest'
 import { z } from 'zod'
 import { cache } from '../../plugins/optimizers/cache/index.ts'
-import { definePlugin, replyOf, type Call, type Handler, type Host } from '../../src/index.ts'
+import { createGovernor, definePlugin, replyOf, type Call, type Handler, type Host } from '../../src/index.ts'
 import { callHeaders } from '../../src/http/reply-headers.ts'
 import type { LiveCall } from '../../src/core/call.ts'
 import { answeringBackend, readAll, testHost } from '../support/test-host.ts'
+import { virtualClock } from '../support/virtual-clock.ts'
 
 const plugin = (name: string, phase: 'reuse' | 'route' | 'observe', handler: (host: Host) => Handler) => definePlugin({ name, phase, doc: '', options: z.strictObject({}), create: (host) => ({ handler: handler(host as Host) }) })()
 
@@ -119,4 +120,14 @@ it('where the time went is known when the head is there, before the body ends', 
     expect(headers.at(-1)).toMatch(/queue;dur=10\.0, upstream;dur=10\.0, total;dur=20\.0$/)
     await host.clock.until(readAll(head))
   }
+})
+
+it('a plugin inside that breaks is told of once, and the call fails', async () => {
+  const told: string[] = []
+  const note = (_fields: object, message: string): void => void told.push(message)
+  const clock = virtualClock()
+  const broken = plugin('broken', 'route', () => () => Promise.reject(new Error('a bug')))
+  const governor = createGovernor({ clock, env: {}, loops: 'off', backends: [answeringBackend(() => clock)], plugins: [cache({ shadowRate: 0 }), broken], log: { debug: note, info: note, warn: note, error: note } })
+  await expect(governor.send(governor.call({ operation: 'f', model: 'm', input: {}, cacheKey: 'a' }))).rejects.toMatchObject({ code: 'internal' })
+  expect(told).toEqual(['a call failed inside the gateway'])
 })
