@@ -120,12 +120,12 @@ export class LiveCall implements Call {
   readonly cacheKey: string | null | undefined
   readonly once: boolean
   readonly stream: boolean
-  readonly input: unknown
+  input: unknown
   readonly work: number
   readonly maxOutputTokens: number | undefined
   readonly deadlineMs: number | undefined
-  readonly wire: WireRequest | undefined
-  readonly canonical: (() => CanonicalRequest) | undefined
+  wire: WireRequest | undefined
+  canonical: (() => CanonicalRequest) | undefined
   readonly span: Span
   timings: Timings
   usage: Usage = { inputTokens: 0, outputTokens: 0 }
@@ -286,6 +286,15 @@ export class LiveCall implements Call {
     const listeners = this.#listeners
     this.#listeners = []
     for (const fn of listeners) fn(this.settlement)
+    this.#forget()
     return true
+  }
+
+  /** Whoever still holds a settled call holds no prompt with it: those are large, and nobody needs one any more. */
+  #forget(): void {
+    if (!this.wire) return
+    this.input = undefined
+    this.wire = undefined
+    this.canonical = undefined
   }
 }

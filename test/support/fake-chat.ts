@@ -41,7 +41,8 @@ export function fakeChat(options: FakeChatOptions = {}): FakeChat {
   }
 
   async function answer(call: Call): Promise<Reply> {
-    fake.seen.push(call)
+    // As it was: a settled call has let go of its request.
+    fake.seen.push(Object.create(call, { wire: { value: call.wire }, input: { value: call.input } }) as Call)
     const stopped = new Promise<never>((_, reject) => {
       call.signal.addEventListener('abort', () => {
         if (!call.settlement || call.settlement.outcome !== 'ok') fake.abortedAtMs.push(performance.now())

@@ -40,11 +40,14 @@ describe('openai backend, pass-through', () => {
     const { upstream, backend } = await pair((_, res) => json(res), { apiKey: 'sk-ours', headers: { 'OpenAI-Organization': 'org' } })
     const rawHeaders = ['Host', 'gateway', 'Content-Type', 'application/json', 'Authorization', 'Bearer theirs', 'X-Api-Key', 'theirs', 'X-Custom', 'a', 'X-Custom', 'b', 'Accept-Encoding', 'br', 'Cookie', 'session=1', 'Connection', 'keep-alive', 'Content-Length', '999', 'x-flyball-priority', '1']
     const call = wireCall('openai', '/chat/completions?api-version=1', CHAT, { rawHeaders })
+    const sent = call.wire?.bytes as Uint8Array
     const reply = await serve(backend, call)
     const { bytes } = await readAll(reply)
     const request = upstream.received[0] as Received
     expect(request.path).toBe('/v1/chat/completions?api-version=1')
-    expect(request.body).toEqual(call.wire?.bytes)
+    expect(request.body).toEqual(sent)
+    // A settled call holds no prompt.
+    expect([call.input, call.wire, call.canonical]).toEqual([undefined, undefined, undefined])
     const names = request.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
     expect(names.filter((name) => name === 'x-custom')).toHaveLength(2)
     for (const name of ['cookie', 'accept-encoding', 'x-api-key', 'x-flyball-priority']) expect(names).not.toContain(name)
