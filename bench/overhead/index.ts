@@ -134,8 +134,7 @@ function ratiosOf(rows: readonly Row[], rounds: number): Record<string, number |
     return quantile(top.map((row, i) => value(row) / value(bottom[i] as Row)), 0.5)
   }
   const overShapes = (a: string, b: string, value: (row: Row) => number): number | undefined => {
-    // Portkey 1.15.2 answers 500 to every stream on Node 24 (it changes headers that are immutable there): a shape in which
-    // either side fails is left out, and the table says so.
+    // A shape in which either side fails is left out, and the table says so.
     const good = SHAPES.filter(({ name }) => !rows.some((row) => row.errors > 0 && row.shape === name && (row.candidate === a || row.candidate === b)))
     if (good.length === 0) return undefined
     const each = good.map((shape) => ratio([a, shape.name], [b, shape.name], value))

@@ -6,17 +6,19 @@ import { join } from 'node:path'
 import type { Account } from './candidate.ts'
 import type { Child } from './process.ts'
 
-const PACKAGE = '@portkey-ai/gateway@1.15.2'
+const VERSION = '1.15.2'
+/** With a later one every stream ends in 500 (Portkey-AI/gateway#1389); by itself npm would take the latest. */
+const NODE_SERVER = '1.14.1'
 
 /** Undefined, with the reason said, where it cannot be had. */
 export async function startPortkey(say: (line: string) => void): Promise<Child | undefined> {
-  const home = join('node_modules', '.cache', 'flyball', 'portkey')
+  const home = join('node_modules', '.cache', 'flyball', `portkey-${VERSION}-on-${NODE_SERVER}`)
   try {
     if (!existsSync(join(home, 'node_modules', '@portkey-ai', 'gateway'))) {
-      say(`fetching ${PACKAGE} …`)
+      say(`fetching @portkey-ai/gateway@${VERSION} …`)
       mkdirSync(home, { recursive: true })
-      writeFileSync(join(home, 'package.json'), '{"private":true}')
-      execFileSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', PACKAGE], { cwd: home, stdio: 'ignore', timeout: 300_000 })
+      writeFileSync(join(home, 'package.json'), JSON.stringify({ private: true, overrides: { '@hono/node-server': NODE_SERVER } }))
+      execFileSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', `@portkey-ai/gateway@${VERSION}`], { cwd: home, stdio: 'ignore', timeout: 300_000 })
     }
     const port = await freePort()
     const child = spawn(process.execPath, [join(home, 'node_modules/@portkey-ai/gateway/build/start-server.js'), `--port=${port}`, '--headless'], { stdio: 'ignore', env: { ...process.env, PORT: String(port) } })

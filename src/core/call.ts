@@ -72,6 +72,7 @@ export interface Call {
   /** It can be served only once: no retry, no refresh in the background. */
   readonly once: boolean
   readonly stream: boolean
+  /** With `wire` and `canonical` let go of once the call has settled, when it came over the wire: a prompt is not kept for nothing. */
   readonly input: unknown
   readonly work: number
   readonly maxOutputTokens: number | undefined
