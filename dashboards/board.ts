@@ -58,21 +58,15 @@ function arrange(rows: readonly Row[]): unknown[] {
     const rowY = y++
     const rowId = ++id
     const inside: unknown[] = []
-    let x = 0
-    let lineHeight = 0
-    for (const panel of row.panels) {
-      const { w, h } = panel.gridPos as { w: number; h: number }
-      if (x + w > GRID_WIDTH) {
-        x = 0
-        y += lineHeight
-        lineHeight = 0
+    for (const line of linesOf(row.panels)) {
+      const h = Math.max(...line.map(({ gridPos }) => gridPos?.h ?? 0))
+      let x = 0
+      for (const { repeatDirection, gridPos, w, ...clean } of filled(line)) {
+        inside.push({ ...clean, id: ++id, gridPos: { x, y, w, h } })
+        x += w
       }
-      const { repeatDirection, ...clean } = panel
-      inside.push({ ...clean, id: ++id, gridPos: { x, y, w, h } })
-      x += w
-      lineHeight = Math.max(lineHeight, h)
+      y += h
     }
-    y += lineHeight
     const collapsed = row.collapsed ?? false
     // A collapsed row holds its panels, and takes one line.
     placed.push({ type: 'row', title: row.title, id: rowId, collapsed, gridPos: { x: 0, y: rowY, w: GRID_WIDTH, h: 1 }, panels: collapsed ? inside : [] })
@@ -80,6 +74,33 @@ function arrange(rows: readonly Row[]): unknown[] {
     else placed.push(...inside)
   }
   return placed
+}
+
+const widthOf = ({ gridPos }: Panel): number => gridPos?.w ?? 0
+
+function linesOf(panels: readonly Panel[]): Panel[][] {
+  const lines: Panel[][] = []
+  let x = GRID_WIDTH
+  for (const panel of panels) {
+    if (x + widthOf(panel) > GRID_WIDTH) {
+      lines.push([])
+      x = 0
+    }
+    lines.at(-1)?.push(panel)
+    x += widthOf(panel)
+  }
+  return lines
+}
+
+/** A line's panels share its whole width in proportion: a hole looks like something that failed to load. */
+function filled(line: readonly Panel[]): (Panel & { w: number })[] {
+  const asked = line.reduce((sum, panel) => sum + widthOf(panel), 0)
+  let before = 0
+  return line.map((panel) => {
+    const start = Math.round((before * GRID_WIDTH) / asked)
+    before += widthOf(panel)
+    return { ...panel, w: Math.round((before * GRID_WIDTH) / asked) - start }
+  })
 }
 
 interface Variable {

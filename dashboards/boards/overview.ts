@@ -74,7 +74,7 @@ export function overview(q: PromQl): Board {
       {
         title: 'At what cost?',
         panels: [
-          timeseries({ title: 'Tokens', unit: 'short', stacked: true, min: 0, description: 'Tokens per second of settled calls.', queries: [{ expr: sum(q.rate(CORE.tokens), ['kind']), legend: '{{kind}}' }] }),
+          timeseries({ title: 'Tokens', unit: 'tokens/s', stacked: true, min: 0, description: 'Tokens per second of settled calls.', queries: [{ expr: sum(q.rate(CORE.tokens), ['kind']), legend: '{{kind}}' }] }),
           timeseries({
             title: 'Calls that did not end well', unit: 'reqps', stacked: true, min: 0, noValue: 'None',
             description: 'By how they ended and why: an error code of ours, or the upstream’s status.',

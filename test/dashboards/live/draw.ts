@@ -187,6 +187,7 @@ function shown(value: number, unit: string): string {
   if (unit === 'ms') return `${trim(value)} ms`
   if (unit === 'bytes') return `${trim(value / 2 ** 20)} MiB`
   if (unit === 'reqps' || unit === 'ops') return `${short(value)}/s`
+  if (unit.endsWith('/s')) return `${short(value)} ${unit}`
   if (unit === 'dateTimeFromNow') return `${Math.max(0, Math.round(Date.now() / 1_000 - value / 1_000))} s ago`
   return short(value)
 }
