@@ -11,7 +11,6 @@
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { cpus, freemem } from 'node:os'
-import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { CpuEngine } from '../../plugins/backends/native/engine.ts'
@@ -19,10 +18,11 @@ import { loadAddon } from '../../plugins/backends/native/engine-addon.ts'
 import { GREEDY } from '../../plugins/backends/native/engine-contract.ts'
 import { LlamaCpp } from './llama-cpp.ts'
 import { measureWrapper } from './node-llama-cpp.ts'
-import { measureCpuTime, ours, promptOf, theirs, type Subject } from './workloads.ts'
+import { longRun, measureCpuTime, ours, promptOf, theirs, type Subject } from './workloads.ts'
 
 export const doc = 'Native engine against llama.cpp: prefill, decode, mixed load, memory.'
 
+const LONG = 8192
 const BATCHES = [1, 4, 8, 16, 32]
 const SECTIONS = ['theirs', 'decode', 'mixed', 'busy', 'turns', 'long', 'memory', 'f32', 'wrapper'] as const
 const forever = new AbortController().signal
@@ -59,7 +59,7 @@ export async function run(args: readonly string[]): Promise<void> {
   else if (values.clock !== undefined && values.clock !== 'wall') throw new Error(`--clock: expected wall or cpu; got ${values.clock}`)
   const vocabulary = engine.info.config.vocabularySize
   const kernels = addon.kernels()[0] as string
-  const llama = skip.has('theirs') ? undefined : new LlamaCpp(model, { threads, sequences: 33, contextPerSequence: 640 })
+  const llama = skip.has('theirs') ? undefined : new LlamaCpp(model, { threads, sequences: 33, contextPerSequence: 832 })
   const subjects: Subject[] = llama === undefined ? [ours(engine)] : [theirs(llama, vocabulary), ours(engine)]
   const rows: Row[] = []
   const limits = { readBytesPerSecond: 0, int8PerSecond: 0 }
@@ -70,20 +70,23 @@ export async function run(args: readonly string[]): Promise<void> {
     const ratio = row.flyball !== undefined && row.llamaCpp !== undefined ? `${(row.unit === 'ms' ? row.llamaCpp / row.flyball : row.flyball / row.llamaCpp).toFixed(2)}×` : ''
     process.stdout.write(`${row.what.padEnd(38)}${cell(row.flyball)}${cell(row.llamaCpp)}${cell(row.nodeLlamaCpp)}  ${row.unit.padEnd(9)}${ratio.padStart(7)}  ${row.note ?? ''}\n`)
   }
+  /** Before every round, so that the limits see the same weather as the engines. */
+  const probe = (): void => {
+    const [read = 0, int8 = 0] = addon.probes.limits(values.isa ?? kernels, threads, 512, 10_000_000)
+    limits.readBytesPerSecond = Math.max(limits.readBytesPerSecond, read)
+    limits.int8PerSecond = Math.max(limits.int8PerSecond, int8)
+  }
   const compare = async (unit: string, measure: (subject: Subject) => Promise<number>, times = rounds): Promise<{ flyball: number; llamaCpp?: number; samples: Record<string, number[]> }> => {
     const samples: Record<string, number[]> = {}
-    for (let round = 0; round < times; round++) for (const subject of subjects) (samples[subject.name] ??= []).push(await measure(subject))
+    for (let round = 0; round < times; round++) {
+      probe()
+      for (const subject of subjects) (samples[subject.name] ??= []).push(await measure(subject))
+    }
     const best = (name: string): number => (unit === 'ms' ? Math.min : Math.max)(...(samples[name] as number[]))
     return { flyball: best('flyball'), ...(llama === undefined ? {} : { llamaCpp: best('llama.cpp (C)') }), samples }
   }
   // the limits are taken in wall time
   const share = (value: number, of: string): string => (Number.isFinite(value) && values.clock !== 'cpu' ? `${percent(value)} ${of}` : '')
-  /** Before and after each section, so that the limits see the same weather as the engines. */
-  const probe = (): void => {
-    const [read = 0, int8 = 0] = addon.probes.limits(values.isa ?? kernels, threads, 512, 2_000_000)
-    limits.readBytesPerSecond = Math.max(limits.readBytesPerSecond, read)
-    limits.int8PerSecond = Math.max(limits.int8PerSecond, int8)
-  }
 
   process.stdout.write(`${engine.info.name} against ${llama === undefined ? 'nobody' : `llama.cpp v0.5.0 (${llama.cpuLibrary})`}: ${model}, ${cpus()[0]?.model ?? ''}\n`)
   process.stdout.write(`${''.padEnd(38)}${'flyball'.padStart(12)}${'llama.cpp'.padStart(12)}${'its JS API'.padStart(12)}\n`)
@@ -91,15 +94,12 @@ export async function run(args: readonly string[]): Promise<void> {
 
   const agreement = llama === undefined ? undefined : await compareLogprobs(engine, llama)
   if (agreement !== undefined) process.stdout.write(`agreement: log probabilities of ${agreement.tokens} tokens differ by ${agreement.mean.toFixed(4)} on average, ${agreement.worst.toFixed(4)} at worst\n`)
-  probe()
   const weights = multiplied(engine)
   const prefill = await compare('tokens/s', (subject) => subject.prefill(512))
-  probe()
-  show({ what: 'prefill, 512 tokens', unit: 'tokens/s', ...prefill, ...(wrapper === undefined ? {} : { nodeLlamaCpp: wrapper.prefill }), note: share((prefill.flyball * weights.values * 2) / limits.int8PerSecond, 'of the 8-bit limit') })
+  show({ what: 'prefill, 512 tokens', unit: 'tokens/s', ...prefill, ...(wrapper === undefined ? {} : { nodeLlamaCpp: wrapper.prefill }), note: share((prefill.flyball * weights.prompt * 2) / limits.int8PerSecond, 'of the 8-bit limit') })
   const decode: Record<number, Awaited<ReturnType<typeof compare>>> = {}
   for (const batch of skip.has('decode') ? [] : batches) {
     const figure = (decode[batch] = await compare('tokens/s', (subject) => subject.decode(batch, steps)))
-    probe()
     const stepsPerSecond = figure.flyball / batch
     const note = batch <= 8 ? share((stepsPerSecond * weights.bytes) / limits.readBytesPerSecond, 'of the DRAM limit') : share((figure.flyball * weights.values * 2) / limits.int8PerSecond, 'of the 8-bit limit')
     show({ what: `decode, ${batch} ${batch === 1 ? 'sequence' : 'sequences'}`, unit: 'tokens/s', ...figure, ...(wrapper?.decode[batch] === undefined ? {} : { nodeLlamaCpp: wrapper.decode[batch] as number }), note })
@@ -112,15 +112,18 @@ export async function run(args: readonly string[]): Promise<void> {
     busyJs = busy.flyball / calm.flyball
     show({ what: 'decode, 1, JS thread busy', unit: 'tokens/s', ...busy, note: `${percent(busyJs)} of undisturbed${calm.llamaCpp === undefined || busy.llamaCpp === undefined ? '' : ` (llama.cpp: ${percent(busy.llamaCpp / calm.llamaCpp)})`}` })
   }
-  if (!skip.has('turns')) {
-    const [fresh, reused] = [await conversation(engine, undefined), await conversation(engine, 'bench')]
-    show({ what: 'first tokens, 4 turns, no reuse', unit: 'ms', flyball: fresh.ms })
-    show({ what: 'first tokens, 4 turns, prefix reuse', unit: 'ms', flyball: reused.ms, note: `${reused.cached} of ${reused.prompt} prompt tokens reused` })
+  if (!skip.has('turns')) for (const reuse of [false, true]) {
+    show({ what: `first tokens of 4 turns, ${reuse ? 'prefix reuse' : 'no reuse'}`, unit: 'ms', ...(await compare('ms', (subject) => subject.conversation(4, 192, reuse))) })
   }
-  if (!skip.has('long') && engine.info.contextLength >= 8300) for (const window of [undefined, 1024]) {
-    const long = await longContext(engine, window)
-    show({ what: `prefill, 8192 tokens, window ${window ?? 'full'}`, unit: 'tokens/s', flyball: long.prefill })
-    show({ what: `decode at 8192, window ${window ?? 'full'}`, unit: 'tokens/s', flyball: long.decode })
+  if (!skip.has('long') && engine.info.contextLength >= LONG + 64) {
+    const rival = llama === undefined ? undefined : new LlamaCpp(model, { threads, sequences: 1, contextPerSequence: LONG + 64 })
+    const [mine, other] = [await ours(engine).long(LONG, 32), await (rival === undefined ? undefined : theirs(rival, vocabulary).long(LONG, 32))]
+    rival?.close()
+    const windowed = await longRun(engine, { promptTokens: promptOf(LONG, 77, vocabulary), maxTokens: 33, sampling: GREEDY, stopTokens: [], stopStrings: [], attentionWindow: 1024 }, 32)
+    show({ what: `prefill, ${LONG} tokens`, unit: 'tokens/s', flyball: mine.prefill, ...(other === undefined ? {} : { llamaCpp: other.prefill }) })
+    show({ what: `decode after ${LONG}`, unit: 'tokens/s', flyball: mine.decode, ...(other === undefined ? {} : { llamaCpp: other.decode }) })
+    show({ what: `prefill, ${LONG} tokens, window 1024`, unit: 'tokens/s', flyball: windowed.prefill })
+    show({ what: `decode after ${LONG}, window 1024`, unit: 'tokens/s', flyball: windowed.decode })
   }
   let memoryRatio = NaN
   if (!skip.has('memory') && process.platform === 'linux') {
@@ -155,12 +158,12 @@ export async function run(args: readonly string[]): Promise<void> {
   await engine.close()
 }
 
-/** What one token multiplies: every matrix but the embedding, unless it is the output too. */
-function multiplied(engine: CpuEngine): { values: number; bytes: number } {
+/** What one token multiplies: every matrix but the embedding, unless it is the output too; of a prompt only the last token meets the output. */
+function multiplied(engine: CpuEngine): { values: number; bytes: number; prompt: number } {
   const { config, parameters } = engine.info
   const embedding = config.tiedOutput ? 0 : config.vocabularySize * config.embeddingLength
   const values = parameters - embedding
-  return { values, bytes: engine.weightBytes * (values / parameters) }
+  return { values, bytes: engine.weightBytes * (values / parameters), prompt: values - config.vocabularySize * config.embeddingLength }
 }
 
 /** The same random tokens through both: a benchmark of wrong numbers would be worth nothing. */
@@ -176,31 +179,6 @@ async function compareLogprobs(engine: CpuEngine, llama: LlamaCpp): Promise<{ to
     return Math.abs((logits[tokens[index + 1] as number] as number) - largest - Math.log(sum) - score)
   })
   return { tokens: differences.length, mean: differences.reduce((sum, value) => sum + value, 0) / differences.length, worst: Math.max(...differences) }
-}
-
-/** Four turns, each 192 tokens longer than the last: the sum of times to the first token. */
-async function conversation(engine: CpuEngine, cacheSpace: string | undefined): Promise<{ ms: number; cached: number; prompt: number }> {
-  const all = promptOf(192 * 4, 4242, engine.info.config.vocabularySize)
-  const sum = { ms: 0, cached: 0, prompt: 0 }
-  for (let turn = 1; turn <= 4; turn++) {
-    const start = performance.now()
-    for await (const step of engine.generate({ promptTokens: all.slice(0, 192 * turn), maxTokens: 1, sampling: GREEDY, stopTokens: [], stopStrings: [], ...(cacheSpace === undefined ? {} : { cacheSpace }) }, forever)) sum.cached += step.cachedPromptTokens ?? 0
-    sum.ms += performance.now() - start
-    sum.prompt += 192 * turn
-  }
-  engine.dropCache()
-  return sum
-}
-
-async function longContext(engine: CpuEngine, attentionWindow: number | undefined): Promise<{ prefill: number; decode: number }> {
-  const start = performance.now()
-  let first = 0
-  let count = 0
-  for await (const step of engine.generate({ promptTokens: promptOf(8192, 77, engine.info.config.vocabularySize), maxTokens: 17, sampling: GREEDY, stopTokens: [], stopStrings: [], ...(attentionWindow === undefined ? {} : { attentionWindow }) }, forever)) {
-    count += step.tokens.length
-    if (first === 0 && count > 0) first = performance.now()
-  }
-  return { prefill: (8192 / (first - start)) * 1000, decode: ((count - 1) / (performance.now() - first)) * 1000 }
 }
 
 const percent = (value: number): string => `${(value * 100).toFixed(0)}%`

@@ -167,10 +167,12 @@ export class LlamaCpp {
   }
 }
 
+let sink: unknown // one for the process: koffi knows its type by name
 /** Swallows the library's log. */
 function logSink(koffi: Koffi): unknown {
+  if (sink !== undefined) return sink
   const k = koffi as unknown as { proto(declaration: string): unknown; register(fn: () => void, type: unknown): unknown; pointer(type: unknown): unknown }
-  return k.register(() => {}, k.pointer(k.proto('void flyball_quiet_log(int level, const char *text, void *data)')))
+  return sink = k.register(() => {}, k.pointer(k.proto('void flyball_quiet_log(int level, const char *text, void *data)')))
 }
 
 /** The CPU library that llama.cpp chose, as the process has it mapped. */

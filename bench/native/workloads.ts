@@ -34,6 +34,10 @@ export interface Subject {
   decode(batch: number, steps: number): Promise<number>
   /** Milliseconds until a prompt's first token while `others` sequences decode. */
   ttftMixed(length: number, others: number): Promise<number>
+  /** Milliseconds to the first tokens, summed over turns of a conversation that grows by `turnTokens` each. */
+  conversation(turns: number, turnTokens: number, reuse: boolean): Promise<number>
+  /** Tokens per second of a prompt of `length`, and of decoding after it. */
+  long(length: number, steps: number): Promise<{ prefill: number; decode: number }>
   /** One sequence, for about `ms`, while JavaScript computes in bursts of `burstMs`; 0: undisturbed. */
   decodeBeside(burstMs: number, ms: number): Promise<number>
 }
@@ -73,6 +77,14 @@ export function ours(engine: CpuEngine): Subject {
       await Promise.allSettled(running)
       return ms
     },
+    conversation: async (turns, turnTokens, reuse) => {
+      const all = promptOf(turns * turnTokens, seeds++, vocabulary)
+      let ms = 0
+      for (let turn = 1; turn <= turns; turn++) ms += await first({ ...ask(1, 1), promptTokens: all.slice(0, turn * turnTokens), ...(reuse ? { cacheSpace: 'bench' } : {}) })
+      engine.dropCache()
+      return ms
+    },
+    long: (length, steps) => longRun(engine, ask(length, steps + 1), steps),
     decodeBeside: async (burstMs, ms) => {
       const abort = new AbortController()
       const running = (async () => {
@@ -87,6 +99,14 @@ export function ours(engine: CpuEngine): Subject {
       return (count / took) * 1000
     },
   }
+}
+
+/** Also with an attention window, which llama.cpp has no way to ask for. */
+export async function longRun(engine: CpuEngine, request: GenerateRequest, steps: number): Promise<{ prefill: number; decode: number }> {
+  const start = now()
+  let first = 0
+  for await (const { tokens } of engine.generate(request, forever)) if (first === 0 && tokens.length > 0) first = now()
+  return { prefill: (request.promptTokens.length * 1000) / (first - start), decode: (steps * 1000) / (now() - first) }
 }
 
 export function theirs(llama: LlamaCpp, vocabulary: number): Subject {
@@ -117,6 +137,28 @@ export function theirs(llama: LlamaCpp, vocabulary: number): Subject {
       const start = now()
       llama.decode([...step(others, SHORT_PROMPT + 1), ...prompt(length, others)])
       return now() - start
+    },
+    conversation: async (turns, turnTokens, reuse) => {
+      llama.clear()
+      const all = prompt(turns * turnTokens, 0)
+      let ms = 0
+      for (let turn = 1; turn <= turns; turn++) {
+        if (!reuse) llama.clear()
+        const tokens = all.slice(reuse ? (turn - 1) * turnTokens : 0, turn * turnTokens)
+        const start = now()
+        llama.decode(tokens.map((token, i) => ({ ...token, logits: i === tokens.length - 1 })))
+        ms += now() - start
+      }
+      return ms
+    },
+    long: async (length, steps) => {
+      llama.clear()
+      const all = prompt(length, 0)
+      const start = now()
+      for (let at = 0; at < length; at += 512) llama.decode(all.slice(at, at + 512))
+      const first = now()
+      for (let i = 0; i < steps; i++) llama.decode(step(1, length + i))
+      return { prefill: (length * 1000) / (first - start), decode: (steps * 1000) / (now() - first) }
     },
     decodeBeside: async (burstMs, ms) => {
       llama.clear()
