@@ -1,4 +1,4 @@
-/** Real replies of real servers (`test/fixtures/upstreams`): they pass byte for byte, are counted right, and are read in full for clients of the other protocol. */
+/** Real replies of real servers (`test/fixtures/upstreams`, each folder says how they were had): they pass byte for byte, are counted right, and are read in full for clients of the other protocol. */
 import Anthropic from '@anthropic-ai/sdk'
 import express from 'express'
 import fc from 'fast-check'
@@ -199,4 +199,14 @@ it('vLLM: a tool call comes in pieces that make up its arguments', () => {
   expect(deltas.find(({ type }) => type === 'tool-start')).toMatchObject({ name: 'get_weather', id: expect.stringMatching(/^chatcmpl-tool-/) })
   // The weights are random, and so is what they write.
   expect(deltas.map((delta) => (delta.type === 'tool-input' ? delta.json : '')).join('')).toBe('989292929292929292929292929292929292888888888888')
+})
+
+it.each([
+  ['ollama', 'chat-stream-tool.sse', 2, [{ type: 'tool-start', call: 0, name: 'run_command', id: 'call_wteop8bt' }, { type: 'tool-input', call: 0, json: '{"command":"ls"}' }, { type: 'tool-start', call: 1, id: 'call_rk2xye1l' }, { type: 'tool-input', call: 1, json: '{"command":"ls -l"}' }, { type: 'finish', reason: 'tool-calls' }]],
+  ['tgi', 'chat-stream.sse', 1, [{ type: 'text', text: 'safe' }, { type: 'finish', reason: 'stop' }]],
+])('%s, as published by others: %s', (server, name, tokens, said) => {
+  const reply = captured(server).get(name)
+  expect(read(openAiProtocol, 'chat', reply).filter(({ type }) => type !== 'start')).toMatchObject(said)
+  const side = openAiProtocol.sideReader('chat', true)
+  expect(side.push(reply.bytes).tokens).toBe(tokens)
 })
