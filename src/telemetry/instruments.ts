@@ -23,7 +23,7 @@ export interface InstrumentSet {
   all(): readonly InstrumentSpec[]
 }
 
-/** Label sets kept per instrument. */
+/** Label sets, and ways to them, kept per instrument. */
 const MAX_LABEL_SETS = 4096
 
 /** One combination of labels of one instrument. */
@@ -71,22 +71,33 @@ class LabelBook<L extends string> {
     return this.set(labels).attributes
   }
 
+  /** What is past a cap shares a set, however many values there are: each is remembered as another way to it, as long as there is room. */
   #make(labels: Labels<L>): LabelSet {
     const attributes: Attributes = {}
     for (const name of this.#names) attributes[name] = this.#bounded(name, String(labels[name] ?? ''))
-    const made = new LabelSet(attributes)
-    // Bounded by the product of the labels' own caps; the guard is for callers with unbounded raw values.
-    if (this.#size >= MAX_LABEL_SETS) return made
+    const bounded = this.#names.map((name) => attributes[name] as string)
+    let set = this.#at(bounded)
+    if (!set) this.#put(bounded, (set = new LabelSet(attributes)))
+    const given = this.#names.map((name) => labels[name])
+    if (this.#size < MAX_LABEL_SETS && given.some((value, i) => value !== bounded[i])) this.#put(given, set)
+    return set
+  }
+
+  #at(values: readonly string[]): LabelSet | undefined {
+    let at: Branch | LabelSet | undefined = this.#tree
+    for (const value of values.length === 0 ? [''] : values) at = (at as Branch | undefined)?.get(value)
+    return at as LabelSet | undefined
+  }
+
+  #put(values: readonly string[], set: LabelSet): void {
     this.#size++
-    const values: readonly string[] = this.#names.length === 0 ? [''] : this.#names.map((name) => labels[name])
     let branch = this.#tree
     for (const value of values.slice(0, -1)) {
       let next = branch.get(value) as Branch | undefined
       if (!next) branch.set(value, (next = new Map()))
       branch = next
     }
-    branch.set(values.at(-1) as string, made)
-    return made
+    branch.set(values.at(-1) ?? '', set)
   }
 
   #bounded(name: string, value: string): string {
