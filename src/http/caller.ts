@@ -18,7 +18,7 @@ export function credentialTenant(req: EdgeRequest): string {
 }
 
 export interface CallerOptions {
-  /** Whose request this is. Undefined: the hash of its credential. */
+  /** Whose request this is. Undefined: the hash of its credentials; who may make those up may make up tenants, each with a fair share. */
   tenant?: (req: EdgeRequest) => string | undefined
   /** SLO class by name. Undefined: a trusted header, else the governor's default. */
   class?: (req: EdgeRequest) => string | undefined
