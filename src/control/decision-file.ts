@@ -40,7 +40,7 @@ export function keepDecisions(log: DecisionLog, path: string, options: { maxByte
   let failed = false
 
   function write(records: readonly DecisionRecord[]): void {
-    if (records.length === 0 || failed) return
+    if (failed) return
     const text = records.map((record) => `${decisionLine(record)}\n`).join('')
     try {
       if (bytes > 0 && bytes + text.length > maxBytes) {
@@ -65,10 +65,12 @@ export function keepDecisions(log: DecisionLog, path: string, options: { maxByte
       if (open && held.length - ready <= MAX_HELD) break
       ready++
     }
-    write(held.slice(0, ready))
+    if (ready > 0) write(held.slice(0, ready))
     held = held.slice(ready)
   }
 
+  // A wrong path is told at the start, not when the first decision is lost.
+  write([])
   const unlisten = log.onDecision((record) => {
     held.push(record)
     flush(record.monoMs)
@@ -76,7 +78,7 @@ export function keepDecisions(log: DecisionLog, path: string, options: { maxByte
   return {
     close() {
       unlisten()
-      write(held)
+      if (held.length > 0) write(held)
       held = []
     },
   }

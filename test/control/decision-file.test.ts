@@ -57,6 +57,7 @@ describe('decisions in a file', () => {
     const errors: unknown[] = []
     const log = new DecisionLog()
     const file = keepDecisions(log, join(folder, 'no', 'such', 'folder'), { onError: (error) => errors.push(error) })
+    expect(errors).toHaveLength(1)
     for (let i = 0; i < 5; i++) log.append(decision(i * 100_000))
     file.close()
     expect(errors).toHaveLength(1)

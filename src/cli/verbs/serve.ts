@@ -58,7 +58,7 @@ async function serve(flags: Flags): Promise<void> {
   const saved = flags.state === undefined ? undefined : await loadStates(flags.state)
   if (saved?.ignored !== undefined) log.warn({ file: flags.state, why: saved.ignored }, 'the saved controller states are not used')
   const keep = (governor: Governor): DecisionFile | undefined =>
-    flags.decisions === undefined ? undefined : keepDecisions(governor.decisions, flags.decisions, { onError: (error) => log.error({ err: error }, 'decisions can no longer be written') })
+    flags.decisions === undefined ? undefined : keepDecisions(governor.decisions, flags.decisions, { onError: (error) => log.error({ err: error }, 'decisions cannot be written') })
   let current = generationOf(await governorFor(config, flags.config, log, saved ? { savedStates: saved.states } : {}), config)
   const stray = strayVariables(current.governor)
   if (stray.length > 0) log.warn({ variables: stray }, 'these environment variables name no knob')
