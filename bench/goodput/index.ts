@@ -6,10 +6,11 @@
 import { parseArgs } from 'node:util'
 import { writeFile } from 'node:fs/promises'
 import { CellCache, sourceHash, type Cell } from './run-cell.ts'
+import { controlCost, recovery, steady } from './conduct.ts'
 import { peakHold, type PeakHold } from './peak-hold.ts'
 import { policiesFor, type Policy } from './policies.ts'
 import { speed } from './speed.ts'
-import { batchSetting, llmSetting } from './settings.ts'
+import { batchSetting, cliffSetting, hostedSetting, llmSetting } from './settings.ts'
 import { staleness, type StaleReport } from './staleness.ts'
 import { mean, median, summarise, type Summary } from './statistics.ts'
 import { HELD_OUT_SEEDS, TUNING_SEEDS, WORKLOADS, type BenchWorkload } from './workloads.ts'
@@ -70,6 +71,11 @@ export async function run(args: readonly string[]): Promise<void> {
   const holds: PeakHold[] = []
   for (const setting of [batchSetting, llmSetting]) holds.push(await peakHold(setting, TUNING_SEEDS.slice(0, 3)))
   for (const hold of holds) out(`\n${hold.setting}: goodput/s by offered load ${Object.entries(hold.goodputPerS).map(([load, perS]) => `${load}x ${perS.toFixed(1)}`).join(', ')}; at 3x ${hold.peakHold3x.toFixed(3)} of the peak; at 2x ${(hold.startedInTimeAt2x * 100).toFixed(1)}% of started interactive calls in time, batch class ${(hold.batchGoodputAt2x * 100).toFixed(1)}%`)
+  const conduct: { setting: string; movesPerMinute: number; drift: number; recovered: number }[] = []
+  for (const setting of [batchSetting, cliffSetting, llmSetting, hostedSetting]) conduct.push({ ...(await steady(setting)), recovered: (await recovery(setting, TUNING_SEEDS.slice(0, seedCount))).goodput })
+  for (const one of conduct) out(`${one.setting}: an hour at 80% load: ${one.movesPerMinute.toFixed(2)} moves a minute of the busiest knob, drift ${(one.drift * 100).toFixed(1)}%; 30 s after a 3x overload with retries goodput ${one.recovered.toFixed(3)} (worst seed)`)
+  const cost = await controlCost()
+  out(`loops at 1,000 requests/s: ${(cost * 100).toFixed(2)}% of a core`)
   const speeds = await speed()
   for (const one of speeds) out(`${one.plant}: ${Math.round(one.perMinute).toLocaleString('en')} simulated requests a CPU minute (${one.policy})`)
 
@@ -79,14 +85,21 @@ export async function run(args: readonly string[]): Promise<void> {
     phaseMin: least(tuned.flatMap((table) => Object.values(table.phaseRatios))),
     mixVsBestStaticMin: least(tuned.map((table) => table.vsBestStatic)),
     mixVsBestRival: least(tuned.filter((table) => table.mix).map((table) => table.vsBestRival)),
+    mixVsBestRivalFirstTry: least(tuned.filter((table) => table.mix).map(firstTryVsBestRival)),
     peakHold3x: least(holds.map((hold) => hold.peakHold3x)),
     staleWorst: stale.staleWorst,
     hitVsBestFixed: stale.hitVsBestFixed,
-    simPerMinute: least(speeds.filter((one) => one.policy === 'flyball' && one.plant !== 'llm-server').map((one) => one.perMinute)),
+    simPerMinute: least(speeds.filter((one) => one.policy === 'flyball').map((one) => one.perMinute)),
+    interactiveInTimeAt2x: least(holds.map((hold) => hold.startedInTimeAt2x)),
+    batchClassAt2x: least(holds.map((hold) => hold.batchGoodputAt2x)),
+    recovered30s: least(conduct.map((one) => one.recovered)),
+    steadyMovesPerMinute: Math.max(...conduct.map((one) => one.movesPerMinute)),
+    steadyDrift: Math.max(...conduct.map((one) => one.drift)),
+    controlCost: cost,
   }
   const heldOut = { phaseMin: least(tables.filter((table) => table.heldOut).flatMap((table) => Object.values(table.phaseRatios))), vsBestStaticMin: least(tables.filter((table) => table.heldOut).map((table) => table.vsBestStatic)), vsBestRivalMin: least(tables.filter((table) => table.heldOut).map((table) => table.vsBestRival)) }
   out(`\nratios ${JSON.stringify(ratios)}\nheld out ${JSON.stringify(heldOut)}`)
-  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ name: 'goodput', source, seeds: seedCount, searchSeeds: SEARCH_SEEDS, ratios, heldOut, tables, stale, peakHold: holds, speed: speeds }, null, 1)}\n`)
+  if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ name: 'goodput', source, seeds: seedCount, searchSeeds: SEARCH_SEEDS, ratios, heldOut, tables, stale, peakHold: holds, conduct, speed: speeds }, null, 1)}\n`)
 }
 
 async function measure(workload: BenchWorkload, seeds: readonly number[], cache: CellCache): Promise<Table> {
@@ -127,6 +140,13 @@ async function measure(workload: BenchWorkload, seeds: readonly number[], cache:
     }),
   )
   return { workload: workload.name, heldOut: workload.heldOut ?? false, mix: workload.mix ?? false, rows, vsBestStatic: ours.goodput.mean / bestStatic.goodput.mean, vsBestRival: ours.goodput.mean / bestRival.goodput.mean, bestStatic: bestStatic.policy, bestRival: bestRival.policy, phaseRatios }
+}
+
+/** Over rivals that were run on as many seeds: nobody's figures from the search alone. */
+function firstTryVsBestRival({ rows }: Table): number {
+  const most = Math.max(...rows.map((row) => row.goodput.seeds))
+  const of = (role: Policy['role']): number => Math.max(...rows.filter((row) => row.role === role && row.goodput.seeds === most).map((row) => row.fromFirst))
+  return of('ours') / of('rival')
 }
 
 function rowOf(policy: Policy, cells: readonly Cell[]): Row {

@@ -62,7 +62,7 @@ const SPEED_MAX = 64
 export function learn(curve: CostCurve, work: number, ms: number): CostCurve {
   if (!(work >= MIN && work <= MAX && ms >= MIN && ms <= MAX)) return curve
   const seq = curve.seq + 1
-  const buckets = curve.buckets.filter((bucket) => seq - bucket.lastSeq <= FORGET_AFTER)
+  const buckets = curve.buckets.some((bucket) => seq - bucket.lastSeq > FORGET_AFTER) ? curve.buckets.filter((bucket) => seq - bucket.lastSeq <= FORGET_AFTER) : curve.buckets
   const points = pointsOf(buckets)
   // Away from the sizes that are known a surprise can only be shape: between two of them lies perhaps a cliff.
   if (!points.some((point) => Math.abs(point.work - work) <= NEAR * work)) return { ...curve, buckets: put(buckets, work, ms / curve.speed, seq), seq }
@@ -104,8 +104,17 @@ function put(buckets: readonly Bucket[], work: number, time: number, seq: number
   return [...buckets.filter((bucket) => bucket !== same), updated].sort((a, b) => a.step - b.step)
 }
 
+/** Between two changes of the buckets the curve is asked for again and again. */
+const known = new WeakMap<readonly Bucket[], CurvePoint[]>()
+
 /** The curve at reference speed: one point per bucket, p50 and p95 made non-decreasing in work. */
-export function pointsOf(buckets: readonly Bucket[]): CurvePoint[] {
+export function pointsOf(buckets: readonly Bucket[]): readonly CurvePoint[] {
+  let points = known.get(buckets)
+  if (!points) known.set(buckets, (points = smooth(buckets)))
+  return points
+}
+
+function smooth(buckets: readonly Bucket[]): CurvePoint[] {
   const raw = buckets.map(({ works, times }) => {
     const work = quantile([...works], 0.5)
     const atMiddle = times.map((time, i) => time * (work / (works[i] as number)) ** INSIDE_POWER).sort((a, b) => a - b)
