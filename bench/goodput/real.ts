@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises'
 import { batching, native, priority, throttle } from '../../plugins/builtin.ts'
 import { fixed } from '../../plugins/rivals/index.ts'
 import { createGovernor, systemClock, type Backend, type Plugin, type SloClass } from '../../src/index.ts'
-import { fitBatchServer, fitLlmServer, type Fitted } from '../../src/sim/fit.ts'
+import { fitBatchServer, fitLlmServer, type Fitted, type StreamPoint } from '../../src/sim/fit.ts'
 import { simulate } from '../../src/sim/simulate.ts'
 import { generate, type GeneratedWorkload } from '../../src/sim/workload/workload.ts'
 import { batchFunctionBackend } from '../../src/core/function-backend.ts'
@@ -22,6 +22,7 @@ interface RealRow {
 interface Observation {
   readonly work: number
   readonly ms: number
+  seenMs?: number
 }
 
 const wait = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms))
@@ -49,13 +50,15 @@ export async function real({ out, json }: { out: (line: string) => void; json?: 
   const seen: Observation[] = []
   const results: { policy: string; goodput: number; offered: number }[] = []
   for (const [policy, make] of Object.entries(policies)) {
+    const runs: Observation[] = []
     const backend = batchFunctionBackend('function', async (items: readonly unknown[]) => {
       const from = systemClock.monoMs()
       await wait(curveMs(items.length))
-      seen.push({ work: items.length, ms: systemClock.monoMs() - from })
+      runs.push({ work: items.length, ms: systemClock.monoMs() - from })
       return items.map(() => 1)
     }, { maxBatch: 64 })
-    results.push({ policy, ...(await drive(backend, made, make(), classes, () => ({ input: 1, work: 1, stream: false }))) })
+    results.push({ policy, ...(await drive(backend, made, make(), classes, () => ({ input: 1, work: 1, stream: false }), { onRuns: (seenMs) => runs.forEach((run, i) => { if (seenMs[i] !== undefined) run.seenMs = seenMs[i] }) })) })
+    seen.push(...runs)
   }
   const fitted: Fitted = fitBatchServer(seen, { name: 'function', slots: 1, maxBatch: 64 })
   out(`batched function: plant fitted to ${fitted.quality.points} batches, median error ${(fitted.quality.medianError * 100).toFixed(1)}%: ${JSON.stringify(fitted.plant)}`)
@@ -74,19 +77,29 @@ export async function real({ out, json }: { out: (line: string) => void; json?: 
   if (json !== undefined) await writeFile(json, `${JSON.stringify({ name: 'goodput-real', rows, fitted }, null, 1)}\n`)
 }
 
+const TOKENS = 40
+
 export async function nativeRows(model: string, out: (line: string) => void): Promise<RealRow[]> {
   const classes: SloClass[] = [{ name: 'interactive', priority: 0, ttftMs: 1_000, itlMs: 40, quantile: 0.95 }]
-  const made = generate([{ name: 'steady', durationS: 10, perS: 3, mix: [{ share: 1, inputTokens: 8, outputTokens: 40, stream: true }] }, { name: 'overload', durationS: 10, perS: 20, mix: [{ share: 1, inputTokens: 8, outputTokens: 40, stream: true }] }], 2)
+  const mix = [{ share: 1, inputTokens: 8, outputTokens: TOKENS, stream: true }]
+  const request = (): { input: unknown; work: number; stream: boolean; operation: string; canonical: () => never } => {
+    const canonical = { kind: 'completion', model: 'native', prompts: ['Once upon a time'], stream: true, includeUsage: true, sampling: { maxTokens: TOKENS, temperature: 0 } }
+    return { input: canonical, work: TOKENS + 8, stream: true, operation: 'completions', canonical: () => canonical as never }
+  }
+  // What it can do on this machine now, so that the overload is one.
+  const probe = generate([{ name: 'all at once', durationS: 0.2, perS: 600, mix }], 1)
+  const probeMs = systemClock.monoMs()
+  await drive(await native({ name: 'native', model } as Parameters<typeof native>[0]), probe, [], classes, request)
+  const capacityPerS = probe.requests.length / ((systemClock.monoMs() - probeMs) / 1_000)
+  out(`native engine: about ${capacityPerS.toFixed(0)} calls/s; offered 0.5, then 2.5 times as many`)
+  const made = generate([{ name: 'steady', durationS: 10, perS: 0.5 * capacityPerS, mix }, { name: 'overload', durationS: 10, perS: 2.5 * capacityPerS, mix }], 2)
   const policies: Record<string, () => Plugin[]> = { flyball: () => [throttle(), priority()], 'static limit 8, queue 16': () => [fixed({ limit: 8, queue: 16 })], 'no control': () => [] }
-  const points: { inputTokens: number; outputTokens: number; ttftMs: number; decodeMs: number; concurrency: number }[] = []
+  // Without control most calls wait inside the engine: their number says nothing about what runs together.
+  const points: StreamPoint[] = []
   const results: { policy: string; goodput: number; offered: number }[] = []
   for (const [policy, make] of Object.entries(policies)) {
     const backend = await native({ name: 'native', model } as Parameters<typeof native>[0])
-    const request = (): { input: unknown; work: number; stream: boolean; operation: string; canonical: () => never } => {
-      const canonical = { kind: 'completion', model: 'native', prompts: ['Once upon a time'], stream: true, includeUsage: true, sampling: { maxTokens: 40, temperature: 0 } }
-      return { input: canonical, work: 48, stream: true, operation: 'completions', canonical: () => canonical as never }
-    }
-    results.push({ policy, ...(await drive(backend, made, make(), classes, request, (point) => points.push(point))) })
+    results.push({ policy, ...(await drive(backend, made, make(), classes, request, { onPoint: (point) => { if (policy !== 'no control') points.push(point) } })) })
   }
   const { plant, quality } = fitLlmServer(points, { name: 'native' })
   out(`native engine: plant fitted to ${quality.points} calls, median ITL error ${(quality.medianError * 100).toFixed(1)}%: ${JSON.stringify(plant)}`)
@@ -105,11 +118,17 @@ async function drive(
   plugins: Plugin[],
   classes: readonly SloClass[],
   request: () => object,
-  onPoint?: (point: { inputTokens: number; outputTokens: number; ttftMs: number; decodeMs: number; concurrency: number }) => void,
+  { onPoint, onRuns }: { onPoint?: (point: StreamPoint) => void; onRuns?: (seenMs: readonly number[]) => void } = {},
 ): Promise<{ goodput: number; offered: number }> {
   const governor = createGovernor({ backends: [backend], plugins, classes, env: {} })
   await governor.start()
   const model = Array.isArray(backend.models) ? (backend.models[0] as string) : backend.name
+  /** By the moment of dispatch: until the last call of the run had settled. One slot, so the order is that of the runs. */
+  const seenMs = new Map<number, number>()
+  governor.onCallSettled(({ settlement }) => {
+    const { dispatchedMs, endMs } = settlement?.timings ?? {}
+    if (dispatchedMs !== undefined && endMs !== undefined) seenMs.set(dispatchedMs, Math.max(seenMs.get(dispatchedMs) ?? 0, endMs - dispatchedMs))
+  })
   const startMs = systemClock.monoMs()
   let met = 0
   let failure: unknown
@@ -133,6 +152,7 @@ async function drive(
     }),
   )
   await governor.close()
+  onRuns?.([...seenMs].sort(([a], [b]) => a - b).map(([, ms]) => ms))
   if (met === 0 && failure !== undefined) throw failure instanceof Error ? failure : new Error(String(failure))
   return { goodput: met / made.requests.length, offered: made.requests.length }
 }

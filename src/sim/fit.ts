@@ -6,6 +6,8 @@ import { readPlant } from './plants/parameters.ts'
 export interface BatchPoint {
   readonly work: number
   readonly ms: number
+  /** From dispatch to settlement, ms: what is above `ms` is the host's. */
+  readonly seenMs?: number
 }
 
 export interface FitQuality {
@@ -33,13 +35,15 @@ export function fitBatchServer(points: readonly BatchPoint[], limits: { name?: s
   const cliff = findCliff(sorted, line)
   const base = { kind: 'batch-server', name: limits.name ?? 'fitted', slots: limits.slots ?? 1, maxBatch: limits.maxBatch ?? Math.ceil(sorted.at(-1)?.work ?? 1) } as const
   const fitted = cliff ?? { baseMs: Math.max(0, line.intercept), perWorkMs: Math.max(0, line.slope) }
+  // Half of it before the run and half of it after.
+  const hostCallMs = Math.max(0, quantile(sorted.flatMap(({ work, ms, seenMs }) => (seenMs === undefined ? [] : [(seenMs - ms) / work / 2])), 0.5) || 0)
   const timeOf = (work: number): number => {
     const beyond = cliff ? Math.max(0, work - cliff.cliffWork) : 0
     return fitted.baseMs + fitted.perWorkMs * (work - beyond) + fitted.perWorkMs * (cliff?.cliffFactor ?? 1) * beyond
   }
   const logs = sorted.map(({ work, ms }) => Math.log(ms / Math.max(1e-6, timeOf(work))))
   return {
-    plant: readPlant({ ...base, ...round(fitted), noise: Number(spreadOf(logs).toPrecision(3)) }, 'fit'),
+    plant: readPlant({ ...base, ...round({ ...fitted, hostCallMs }), noise: Number(spreadOf(logs).toPrecision(3)) }, 'fit'),
     quality: { points: points.length, medianError: quantile(sorted.map(({ work, ms }) => Math.abs(ms - timeOf(work)) / Math.max(1e-6, timeOf(work))), 0.5) },
   }
 }

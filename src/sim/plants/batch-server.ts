@@ -22,6 +22,8 @@ export const batchServerParameters = z.strictObject({
   memoryWork: z.number().positive().optional(),
   /** Tell the lane about `memoryWork`, as a real server's configuration would. */
   declareMemory: z.boolean().default(true),
+  /** What the host itself does for each call, before a run and again after it, one call at a time for all slots, ms. */
+  hostCallMs: z.number().min(0).default(0),
   /** Relative spread of run times (log-normal sigma). */
   noise: z.number().min(0).default(0.05),
 })
@@ -39,6 +41,13 @@ export function batchServer(parameters: BatchServerParameters, clock: Clock): Pl
   let down = false
   let wastedMs = 0
   let limits = limitsOf(p)
+  let hostFreeMs = 0
+  /** Until the host has got round to so many calls, ms: an event loop that has fallen behind makes everybody wait. */
+  const hostMs = (calls: number): number => {
+    const now = clock.monoMs()
+    hostFreeMs = Math.max(hostFreeMs, now) + p.hostCallMs * calls
+    return hostFreeMs - now
+  }
   return {
     name: p.name,
     provider: 'simulated',
@@ -67,9 +76,13 @@ export function batchServer(parameters: BatchServerParameters, clock: Clock): Pl
           cancel()
           reject(new FlyballError('cancelled'))
         })
-        const cancel = clock.after(ms, () => {
-          release()
-          resolve()
+        let cancel = clock.after(hostMs(calls.length) + ms, () => {
+          const end = (): void => {
+            release()
+            resolve()
+          }
+          if (p.hostCallMs === 0) end()
+          else cancel = clock.after(hostMs(calls.length), end)
         })
       })
       return calls.map((call) =>
