@@ -33,6 +33,18 @@ const trace = () => {
 const SLO = 'interactive:ttft=1000,itl=30'
 
 describe('simulate', () => {
+  it('a dry run says what turning the knobs would have given: what a run with the loops on gives', async () => {
+    const [dry, on] = [join(folder, 'dry.json'), join(folder, 'on.json')]
+    const args = ['simulate', '--trace', trace(), '--plant', plant(), '--slo', SLO, '--knob', 'throttle.limit=4']
+    expect(await main([...args, '--loops', 'dry', '--json', dry])).toBe(0)
+    expect(await main([...args, '--json', on])).toBe(0)
+    const read = (path: string): { goodput: number; wouldHaveGiven?: { goodput: number } } => JSON.parse(readFileSync(path, 'utf8')) as never
+    expect(read(dry).wouldHaveGiven?.goodput).toBe(read(on).goodput)
+    expect(read(dry).wouldHaveGiven?.goodput).toBeGreaterThan(read(dry).goodput)
+    expect(read(on).wouldHaveGiven).toBeUndefined()
+    expect(said.join('\n')).toMatch(/had the loops turned the knobs: goodput \d+\.\d+% instead of/)
+  })
+
   it('runs a trace: the same seed, the same file, byte for byte; explain tells its story', async () => {
     const [one, two, log] = [join(folder, 'one.json'), join(folder, 'two.json.gz'), join(folder, 'decisions.jsonl')]
     expect(await main(['simulate', '--trace', trace(), '--plant', plant(), '--slo', SLO, '--seed', '4', '--json', one, '--decisions', log])).toBe(0)
@@ -55,7 +67,7 @@ describe('simulate', () => {
     for (const more of [['--policy', 'none'], ['--policy', 'gradient2'], ['--policy', 'throttle+priority', '--knob', 'throttle.limit=8'], ['--faults', faults, '--loops', 'dry']]) {
       expect(await main(['simulate', '--trace', trace(), '--plant', plant(), '--slo', SLO, '--limit', '200', ...more])).toBe(0)
     }
-    expect(said).toHaveLength(4)
+    expect(said).toHaveLength(5)
   })
   it.each([
     [['--trace', 'nowhere.csv'], /nowhere\.csv: cannot be read/],

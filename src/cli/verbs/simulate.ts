@@ -60,7 +60,7 @@ export function configure(command: Command): void {
     .option('--limit <n>', 'at most so many requests', wholeNumber)
     .option('--per-s <rate>', 'arrivals of key traces, per second', someNumber)
     .option('--retries <n>', 'how often clients come back when turned away', wholeNumber, 2)
-    .addOption(new Option('--loops <mode>', 'dry: decide and log, turn nothing').choices(['on', 'dry', 'off']).default('on'))
+    .addOption(new Option('--loops <mode>', 'dry: decide, log and turn nothing, then say what turning would have given').choices(['on', 'dry', 'off']).default('on'))
     .option('--knob <name=value>', 'start value of a knob; repeatable', collect, [])
     .action(simulate)
 }
@@ -71,21 +71,26 @@ export async function simulate(options: Options): Promise<void> {
   const classes = options.slo === undefined ? undefined : parseSlo(options.slo)
   const made = await arrivals(options)
   const faults = [...made.faults, ...(options.faults === undefined ? [] : await readFaults(options.faults))]
-  const result = await run({
-    requests: made.requests,
-    phases: made.phases,
-    faults,
-    plant,
-    plugins: await pluginsOf(options.policy),
-    seed: options.seed,
-    loops: options.loops,
-    client: { retries: options.retries },
-    knobs: Object.fromEntries(options.knob.map(knobValue)),
-    ...(classes ? { classes } : {}),
-  })
+  const runWith = async (loops: Options['loops']): Promise<SimulationResult> =>
+    run({
+      requests: made.requests,
+      phases: made.phases,
+      faults,
+      plant,
+      plugins: await pluginsOf(options.policy),
+      seed: options.seed,
+      loops,
+      client: { retries: options.retries },
+      knobs: Object.fromEntries(options.knob.map(knobValue)),
+      ...(classes ? { classes } : {}),
+    })
+  const result = await runWith(options.loops)
   print(options.policy, result)
+  // What a dry run would have done is in its log; what that would have given, only another run can tell.
+  const turned = options.loops === 'dry' ? await runWith('on') : undefined
+  if (turned) console.log(`had the loops turned the knobs: goodput ${percent(turned.goodput)} instead of ${percent(result.goodput)}, smooth ${percent(turned.smoothGoodput)} instead of ${percent(result.smoothGoodput)}${turned.hitRatio + result.hitRatio > 0 ? `, cache hits ${percent(turned.hitRatio)} instead of ${percent(result.hitRatio)}, stale ${percent(turned.staleHitShare)} of them instead of ${percent(result.staleHitShare)}` : ''}`)
   if (options.json !== undefined) {
-    const text = `${JSON.stringify({ policy: options.policy, trace: options.trace ?? options.phases, plant, ...result }, null, 1)}\n`
+    const text = `${JSON.stringify({ policy: options.policy, trace: options.trace ?? options.phases, plant, ...result, ...(turned ? { wouldHaveGiven: outcomeOf(turned) } : {}) }, null, 1)}\n`
     await writeFile(options.json, options.json.endsWith('.gz') ? gzipSync(text) : text)
   }
   if (options.decisions !== undefined) await writeFile(options.decisions, result.decisions.map((record) => `${decisionLine(record)}\n`).join(''))
@@ -148,8 +153,10 @@ async function readFaults(file: string): Promise<Fault[]> {
   return parsed.data
 }
 
+const percent = (share: number): string => `${(share * 100).toFixed(2)}%`
+const outcomeOf = ({ goodput, smoothGoodput, goodputFromFirst, hitRatio, staleHitShare, phases }: SimulationResult): object => ({ goodput, smoothGoodput, goodputFromFirst, hitRatio, staleHitShare, phases })
+
 function print(policy: string, result: SimulationResult): void {
-  const percent = (share: number): string => `${(share * 100).toFixed(2)}%`
   const lines = [
     `${policy}, seed ${result.seed}: ${result.offered} requests in ${(result.spanMs / 1_000).toFixed(0)} s of virtual time`,
     `goodput ${percent(result.goodput)} of offered (${result.goodputPerS.toFixed(2)}/s), smooth ${percent(result.smoothGoodput)}, first attempts' wait included ${percent(result.goodputFromFirst)}`,
