@@ -6,7 +6,7 @@
 import type { Clock } from '../../../src/index.ts'
 
 /** Part of the capacity that is reckoned to those who come back, over all lines; the rest is for those who come first. */
-const RETURN_SHARE = 0.5
+const RETURN_SHARE = 0.35
 /** Official SDKs ignore a `retry-after` of a minute or more, and come back within seconds. */
 const MOST_MS = 59_000
 /** Nobody is exactly in time: up to this share later. */
