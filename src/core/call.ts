@@ -102,6 +102,7 @@ export interface Call {
 }
 
 const MAX_FACTS = 32
+const NO_FACTS: ReadonlyMap<string, string | number | boolean> = new Map()
 
 /**
  * The core's own view of a call: it can settle and abort it. Invariant: settles exactly once; listeners run once each,
@@ -146,7 +147,7 @@ export class LiveCall implements Call {
   #abortListeners: (() => void)[] | undefined
   /** Set when the call has been aborted. */
   abortReason: FlyballError | undefined
-  readonly #facts = new Map<string, string | number | boolean>()
+  #facts: Map<string, string | number | boolean> | undefined
   #listeners: ((settlement: Settlement) => void)[] = []
   #unlink: (() => void) | undefined
 
@@ -215,11 +216,12 @@ export class LiveCall implements Call {
   }
 
   get facts(): ReadonlyMap<string, string | number | boolean> {
-    return this.#facts
+    return this.#facts ?? NO_FACTS
   }
 
   note(name: string, value: string | number | boolean): void {
-    if (this.#facts.size < MAX_FACTS || this.#facts.has(name)) this.#facts.set(name, value)
+    const facts = (this.#facts ??= new Map())
+    if (facts.size < MAX_FACTS || facts.has(name)) facts.set(name, value)
   }
 
   raisePriority(priority: number): void {
@@ -275,13 +277,10 @@ export class LiveCall implements Call {
   settle(outcome: Outcome, reason?: string): boolean {
     if (this.settlement) return false
     this.timings.endMs = this.#clock.monoMs()
-    this.settlement = {
-      outcome,
-      ...(reason === undefined ? {} : { reason }),
-      ...(this.status === undefined ? {} : { status: this.status }),
-      usage: this.usage,
-      timings: this.timings,
-    }
+    const settlement: { -readonly [K in keyof Settlement]: Settlement[K] } = { outcome, usage: this.usage, timings: this.timings }
+    if (reason !== undefined) settlement.reason = reason
+    if (this.status !== undefined) settlement.status = this.status
+    this.settlement = settlement
     this.#unlink?.()
     if (outcome !== 'ok' && !this.abortReason) this.abort(new FlyballError('cancelled', { reason: reason ?? outcome }))
     const listeners = this.#listeners

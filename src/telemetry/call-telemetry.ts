@@ -29,13 +29,13 @@ export interface CallTelemetry {
 }
 
 const STAGES = [
-  ['before_handler', 'beforeHandlerMs'],
-  ['gateway', 'gatewayMs'],
-  ['queue', 'queueMs'],
-  ['batch_wait', 'batchWaitMs'],
-  ['upstream_ttft', 'upstreamTtftMs'],
-  ['decode', 'decodeMs'],
-  ['backpressure', 'backpressureMs'],
+  ['before_handler', 'beforeHandlerMs', 'flyball.before_handler_ms'],
+  ['gateway', 'gatewayMs', 'flyball.gateway_ms'],
+  ['queue', 'queueMs', 'flyball.queue_ms'],
+  ['batch_wait', 'batchWaitMs', 'flyball.batch_wait_ms'],
+  ['upstream_ttft', 'upstreamTtftMs', 'flyball.upstream_ttft_ms'],
+  ['decode', 'decodeMs', 'flyball.decode_ms'],
+  ['backpressure', 'backpressureMs', 'flyball.backpressure_ms'],
 ] as const
 
 export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('flyball') }: CallTelemetryOptions): CallTelemetry {
@@ -113,7 +113,7 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
       const split = known ?? splitLatency(settlement.timings)
       span.setAttribute('flyball.outcome', settlement.outcome)
       span.setAttribute('flyball.class', call.class)
-      for (const [stage, part] of STAGES) span.setAttribute(`flyball.${stage}_ms`, split[part])
+      for (const [, part, attribute] of STAGES) span.setAttribute(attribute, split[part])
       for (const [name, value] of call.facts) span.setAttribute(`flyball.${name}`, value)
       if (settlement.usage.inputTokens) span.setAttribute('gen_ai.usage.input_tokens', settlement.usage.inputTokens)
       if (settlement.usage.outputTokens) span.setAttribute('gen_ai.usage.output_tokens', settlement.usage.outputTokens)
