@@ -11,6 +11,8 @@ const FORWARDING = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwa
  */
 export function isLocal(req: IncomingMessage): boolean {
   if (!isLoopbackAddress(req.socket.remoteAddress)) return false
+  // No browser and no tool of today speaks 1.0; nginx does by itself, and names nobody whom it forwards.
+  if (req.httpVersionMajor === 1 && req.httpVersionMinor === 0) return false
   const { headers } = req
   for (const name of FORWARDING) if (headers[name] !== undefined) return false
   if (!isLocalHost(headers.host)) return false

@@ -51,6 +51,13 @@ describe('a web page that reaches for a gateway on its visitor’s machine', () 
     expect(await ask('host: localhost\r\nsec-fetch-site: none\r\n')).toMatch(/ 200 /)
     expect(bench.governor.draining).toBe(false)
   })
+
+  it('nor has whoever comes through a proxy that hides itself: a bare `proxy_pass` of nginx asks in HTTP/1.0, under our own name', async () => {
+    const bench = await httpBench({ backends: [fakeChat()] })
+    const { port } = new URL(bench.url)
+    expect(await raw(bench.url, `GET /admin/state HTTP/1.0\r\nhost: 127.0.0.1:${port}\r\nconnection: close\r\n\r\n`)).toMatch(/ 403 /)
+    expect(await raw(bench.url, `GET /readyz HTTP/1.0\r\nhost: 127.0.0.1:${port}\r\nconnection: close\r\n\r\n`)).toMatch(/ 200 /)
+  })
 })
 
 describe('requests inside requests', () => {
