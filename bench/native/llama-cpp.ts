@@ -1,13 +1,14 @@
 /**
  * llama.cpp's C library, called by FFI with batches of our choosing: the strongest honest baseline, since its own JS
- * wrapper adds work. It comes prebuilt inside the npm package node-llama-cpp, which this benchmark fetches into a cache
- * folder of its own; neither that package nor koffi is a dependency of the project.
+ * wrapper adds work. It comes prebuilt in npm packages, locked in tools/llama-cpp or fetched by this benchmark into a
+ * cache folder together with the wrapper; none of them is a dependency of the project.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 const PACKAGES = ['node-llama-cpp@3.22.1', 'koffi@2']
 
@@ -26,6 +27,18 @@ export function fetchLlamaCpp(): string {
     execFileSync('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...PACKAGES], { cwd: cache, stdio: ['ignore', 'ignore', 'inherit'] })
   }
   return cache
+}
+
+/** Where the library lies already: tools/llama-cpp, else the benchmark's cache. */
+export function findLlamaCpp(): string | undefined {
+  // from the sources, and from dist
+  const places = ['../../tools/llama-cpp', '../../../tools/llama-cpp'].map((place) => fileURLToPath(new URL(place, import.meta.url)))
+  return [...places, benchCache()].find((place) => existsSync(join(place, 'node_modules', 'koffi')) && existsSync(libraries(place)))
+}
+
+function libraries(folder: string): string {
+  const platform = `${process.platform === 'darwin' ? 'mac' : process.platform === 'win32' ? 'win' : 'linux'}-${process.arch}${process.platform === 'darwin' && process.arch === 'arm64' ? '-metal' : ''}`
+  return join(folder, 'node_modules', '@node-llama-cpp', platform, 'bins', platform)
 }
 
 type Native = (...args: unknown[]) => unknown
@@ -62,11 +75,9 @@ export class LlamaCpp {
 
   /** Loads the model with the CPU library that llama.cpp picks for this machine. */
   constructor(file: string, options: { readonly threads: number; readonly sequences: number; readonly contextPerSequence: number }) {
-    const cache = fetchLlamaCpp()
-    const require = createRequire(join(cache, 'package.json'))
-    const koffi = require('koffi') as Koffi
-    const platform = `${process.platform === 'darwin' ? 'mac' : process.platform === 'win32' ? 'win' : 'linux'}-${process.arch}`
-    const bins = join(cache, 'node_modules', '@node-llama-cpp', platform, 'bins', platform)
+    const folder = findLlamaCpp() ?? fetchLlamaCpp()
+    const koffi = createRequire(join(folder, 'package.json'))('koffi') as Koffi
+    const bins = libraries(folder)
     const named = (start: string): string => {
       const file = readdirSync(bins).find((entry) => entry.startsWith(start) && /\.(so|dylib)$/.test(entry))
       if (file === undefined) throw new Error(`no ${start} in ${bins}`)

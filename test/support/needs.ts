@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { findLlamaCpp } from '../../bench/native/llama-cpp.ts'
 import { dataRoot, hasData, repositoryRoot } from './data.ts'
 
 export interface Need {
@@ -36,6 +37,10 @@ export const needs = {
   native: {
     probe: nativeAddon,
     howToGet: 'run `npm run build` on a machine with a C++ compiler',
+  },
+  'llama-cpp': {
+    probe: findLlamaCpp,
+    howToGet: 'run `npm ci --prefix tools/llama-cpp --ignore-scripts`',
   },
   build: {
     probe: () => existing(join(repositoryRoot, 'dist', 'src', 'cli', 'bin.js')),

@@ -57,7 +57,7 @@ export function tinyVocabulary(): Record<string, WriterValue> {
   }
 }
 
-/** A model of a few thousand parameters; sizes default to multiples of 32, so that every weight type fits. */
+/** A model of a few thousand parameters unless asked for more; sizes default to multiples of 32, so that every weight type fits. */
 export function tinyModel(options: TinyModelOptions = {}): TinyModel {
   const { architecture = 'llama', type = 'F32', embeddingLength = 64, blockCount = 2, headCount = 4, headCountKv = 2 } = options
   const { feedForwardLength = 96, contextLength = 128, tied = false, attentionBias = architecture === 'qwen2', seed = 1 } = options

@@ -213,7 +213,9 @@ class CoreObject : public Napi::ObjectWrap<CoreObject> {
     r.sampling.minP = static_cast<float>(number(from, "minP"));
     r.sampling.repetitionPenalty = static_cast<float>(number(from, "repetitionPenalty"));
     r.sampling.topK = integer(from, "topK", 0, INT32_MAX);
-    r.sampling.seed = static_cast<uint64_t>(number(from, "seed"));
+    const double seed = number(from, "seed");
+    if (!(seed >= 0 && seed <= 9007199254740991.0)) throw Napi::RangeError::New(info.Env(), "seed: out of range");
+    r.sampling.seed = static_cast<uint64_t>(seed);
     const Napi::Value space = from.Get("cacheSpace");
     if (space.IsString()) {
       r.cache = true;

@@ -95,6 +95,7 @@ Matrix loadMatrix(const File& file, const TensorRef& ref, ThreadPool& pool, bool
 std::vector<float> loadVector(const File& file, const TensorRef& ref) {
   if (!ref.present) return {};
   file.check(ref);
+  if (ref.type != kGgufF32 && ref.type != kGgufF16 && ref.type != kGgufBF16) throw std::runtime_error("a vector has a block type");
   const size_t n = static_cast<size_t>(ref.columns);
   std::vector<uint8_t> raw(static_cast<size_t>(ref.bytes));
   if (ref.rows != 1 || !file.read(ref.offset, raw.size(), raw.data())) throw std::runtime_error("the model file could not be read to its end");

@@ -1,6 +1,7 @@
 // A program of its own for the sanitizers: the whole engine without Node. Random models of every weight type, many
 // requests, cancellations, too little memory; results must not depend on any of it, and no page may stay taken.
 //   native_test [seed [kernels|brief]]      built and run by `npm run test:asan`
+#include <atomic>
 #include <cmath>
 #include <condition_variable>
 #include <cstdio>
@@ -325,6 +326,34 @@ void checkKernels() {
   }
 }
 
+// Whatever the chunks and however the threads run: every piece of work is handed out once, in multiples of the unit.
+void checkWorkShare() {
+  for (int round = 0; round < 60; round++) {
+    ThreadPool pool(1 + static_cast<int>(below(4)));
+    struct Work {
+      WorkShare share;
+      int total, chunk, unit;
+      std::vector<std::atomic<int>> times;
+      std::atomic<bool> aligned{true};
+    };
+    const int unit = 1 + static_cast<int>(below(2)), total = static_cast<int>(below(70));
+    Work work{WorkShare(pool.size()), total, unit * (1 + static_cast<int>(below(5))), unit, std::vector<std::atomic<int>>(static_cast<size_t>(total))};
+    work.share.reset();
+    pool.run(
+        [](void* context, int thread) {
+          Work& w = *static_cast<Work*>(context);
+          for (int from, to; w.share.take(thread, w.total, w.chunk, w.unit, &from, &to);) {
+            if (from % w.unit != 0 || (to % w.unit != 0 && to != w.total)) w.aligned = false;
+            for (int i = from; i < to; i++) w.times[static_cast<size_t>(i)]++;
+          }
+        },
+        &work);
+    bool once = work.aligned;
+    for (const auto& times : work.times) once = once && times == 1;
+    check(once, "work is handed out once");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -333,6 +362,7 @@ int main(int argc, char** argv) {
   rng.seed(seed);
   setvbuf(stdout, nullptr, _IOLBF, 0);
   checkKernels();
+  checkWorkShare();
   const std::string mode = argc > 2 ? argv[2] : "";
   if (mode == "kernels") return failures == 0 ? 0 : 1;
   const struct {

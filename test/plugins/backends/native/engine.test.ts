@@ -7,6 +7,9 @@ import { CpuEngine, type CpuEngineOptions } from '../../../../plugins/backends/n
 import { loadAddon, type Addon } from '../../../../plugins/backends/native/engine-addon.ts'
 import { GREEDY, type GenerateRequest, type GenerateStep, type TokenLogprobs } from '../../../../plugins/backends/native/engine-contract.ts'
 import { readGguf } from '../../../../plugins/backends/native/gguf.ts'
+import { readModel } from '../../../../plugins/backends/native/gguf-model.ts'
+import { modelSpec } from '../../../../plugins/backends/native/engine-spec.ts'
+import { Tokenizer } from '../../../../plugins/backends/native/tokenizer/tokenizer.ts'
 import { ReferenceModel } from '../../../../plugins/backends/native/reference.ts'
 import { logprobsOf } from '../../../../plugins/backends/native/sampling.ts'
 import { uint32, writeGguf } from '../../../support/gguf-writer.ts'
@@ -383,5 +386,29 @@ native.describe('native engine: behaviour', () => {
     const addon = loadAddon() as Addon
     await expect(async () => addon.load({ path: '/' } as never, () => {})).rejects.toThrow(/isa/)
     await expect(async () => addon.load(null as never, () => {})).rejects.toThrow(/expected/)
+
+    const gguf = readGguf(modelFile())
+    const spec = { ...modelSpec(gguf, readModel(gguf), new Tokenizer(gguf.metadata)), isa: '', threads: 1, spinMicros: 30, kvBytes: 2 ** 24, kvType: 0 as const, expand: false, collect: false, maxSequences: 4, tokensPerStep: 64 }
+    const changed = (tensor: number, field: number, value: number): typeof spec => {
+      const tensors = Float64Array.from(spec.tensors)
+      tensors[tensor * 5 + field] = value
+      return { ...spec, tensors }
+    }
+    // type, offset, bytes, columns, rows: of the output norm (1), a vector, and of the embedding (0)
+    const vectorOfBlocks = changed(1, 0, 8)
+    vectorOfBlocks.tensors[1 * 5 + 2] = (64 / 32) * 34
+    await expect(addon.load(vectorOfBlocks, () => {})).rejects.toThrow(/a vector has a block type/)
+    await expect(addon.load(changed(0, 1, 2 ** 52), () => {})).rejects.toThrow(/outside the file/)
+    await expect(addon.load(changed(0, 2, 64), () => {})).rejects.toThrow(/does not match its shape/)
+    await expect(addon.load(changed(0, 4, 319), () => {})).rejects.toThrow(/size does not match|shape does not match/)
+    await expect(addon.load(changed(0, 0, 3), () => {})).rejects.toThrow(/type/)
+    await expect(async () => addon.load(changed(0, 3, NaN), () => {})).rejects.toThrow(/out of range/)
+    const core = await addon.load(spec, () => {})
+    const asked = { id: 1, kind: 0, prompt: Int32Array.of(1, 2), stopTokens: new Int32Array(), stopStrings: [], maxTokens: 1, topLogprobs: -1, window: 0, sinks: 0, priority: 0, temperature: 0, topP: 1, minP: 0, repetitionPenalty: 1, topK: 0, seed: 1, cacheSpace: undefined }
+    for (const [bad, why] of [[{ prompt: Int32Array.of(320) }, /vocabulary/], [{ prompt: new Int32Array() }, /does not fit/], [{ seed: NaN }, /seed/], [{ seed: -1 }, /seed/], [{ window: -1 }, /window/], [{ stopStrings: [1] }, /strings/]] as const) {
+      expect(() => core.submit({ ...asked, ...bad } as never)).toThrow(why)
+    }
+    await core.close()
+    expect(() => core.submit(asked as never)).toThrow(/closed/)
   })
 })
