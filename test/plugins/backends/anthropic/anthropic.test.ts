@@ -27,10 +27,12 @@ describe('anthropic backend', () => {
   it('sends the exact bytes with its own key and a version', async () => {
     const { upstream, backend } = await pair((_, res) => void res.writeHead(200, { 'content-type': 'application/json', 'request-id': 'req_1' }).end('{"type":"message","content":[],"stop_reason":"end_turn","usage":{"input_tokens":3,"cache_read_input_tokens":2,"cache_creation_input_tokens":1,"output_tokens":4}}'), { apiKey: 'sk-ours' })
     const call = askCall(ASK, { rawHeaders: ['x-api-key', 'theirs', 'authorization', 'Bearer theirs', 'anthropic-beta', 'tools-2026', 'content-type', 'application/json'] })
+    // A settled call has let go of them.
+    const sent = call.wire?.bytes
     await readAll(await serve(backend, call))
     const [request] = upstream.received
     expect(request?.path).toBe('/v1/messages')
-    expect(request?.body).toEqual(call.wire?.bytes)
+    expect(request?.body).toEqual(sent)
     expect(header(request, 'x-api-key')).toBe('sk-ours')
     expect(names(request)).not.toContain('authorization')
     expect(header(request, 'anthropic-version')).toBe('2023-06-01')

@@ -178,7 +178,8 @@ describe('a loop that reads a signal from outside', () => {
       }
       return (batch.timings.dispatchedMs ?? Number.POSITIVE_INFINITY) - batch.timings.receivedMs
     }
-    expect(await batchWaits()).toBeGreaterThan(1_000)
+    // Several calls of the interactive class go first; then its floor lets it in.
+    expect(await batchWaits()).toBeGreaterThan(500)
     page = 'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 20'
     await clock.advance(20_000)
     expect(await batchWaits()).toBeLessThan(10)
