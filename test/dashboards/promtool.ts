@@ -32,37 +32,34 @@ function promtool(args: readonly string[]): Outcome {
   return { ok: result.status === 0, output: `${result.stdout}${result.stderr}` }
 }
 
+/** With the rule files that it names. */
+export const checkConfig = (file: string): Outcome => promtool(['check', 'config', file])
+
 export const checkRules = (...files: string[]): Outcome => promtool(['check', 'rules', ...files])
 
 /** Whether `rules` (the file's text) fires exactly what the case says. */
-export function runCase(rules: string, test: RuleCase): Outcome {
+export const runCase = (rules: string, test: RuleCase): Outcome => runCases(rules, [test])
+
+/** Several cases of one alert at once. */
+export function runCases(rules: string, cases: readonly RuleCase[]): Outcome {
+  const [first] = cases
+  if (!first || cases.some(({ alert, interval }) => alert !== first.alert || interval !== first.interval)) throw new TypeError('expected cases of one alert, at one interval')
   const folder = mkdtempSync(join(tmpdir(), 'flyball-promtool-'))
   try {
-    writeFileSync(join(folder, 'rules.yaml'), rulesFor(rules, test))
-    const labels = (more: Readonly<Record<string, string>>): string =>
-      Object.entries({ alertname: test.alert, alertstate: 'firing', severity: test.severity, ...more }).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(',')
-    const document = {
-      rule_files: ['rules.yaml'],
-      evaluation_interval: test.interval,
-      tests: [
-        {
-          interval: test.interval,
-          input_series: test.series,
-          promql_expr_test: [
-            {
-              expr: `ALERTS{alertname=${JSON.stringify(test.alert)},alertstate="firing"}`,
-              eval_time: test.at,
-              exp_samples: test.firing.map((one) => ({ labels: `ALERTS{${labels(one)}}`, value: 1 })),
-            },
-          ],
-        },
-      ],
-    }
+    writeFileSync(join(folder, 'rules.yaml'), rulesFor(rules, first))
+    const document = { rule_files: ['rules.yaml'], evaluation_interval: first.interval, tests: cases.map(testOf) }
     writeFileSync(join(folder, 'test.yaml'), stringify(document, { lineWidth: 0, aliasDuplicateObjects: false }))
     return promtool(['test', 'rules', join(folder, 'test.yaml')])
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+function testOf({ interval, series, at, alert, severity, firing }: RuleCase): object {
+  const labels = (more: Readonly<Record<string, string>>): string =>
+    Object.entries({ alertname: alert, alertstate: 'firing', severity, ...more }).map(([name, value]) => `${name}=${JSON.stringify(value)}`).join(',')
+  const expr = `ALERTS{alertname=${JSON.stringify(alert)},alertstate="firing"}`
+  return { interval, input_series: series, promql_expr_test: [{ expr, eval_time: at, exp_samples: firing.map((one) => ({ labels: `ALERTS{${labels(one)}}`, value: 1 })) }] }
 }
 
 interface Rule {

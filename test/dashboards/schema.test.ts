@@ -1,11 +1,16 @@
 /** The JSON against the SDK's own types; the files around it against each other. */
-import { existsSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { panelsOf } from '../../dashboards/lint.ts'
 import { NAMINGS } from '../../dashboards/naming.ts'
 import { BOARD_NAMES, dashboardsFolder, readBoard } from './boards.ts'
+import { repositoryRoot } from '../support/data.ts'
+import { need } from '../support/need.ts'
+import { checkConfig } from './promtool.ts'
 import { misfits } from './sdk-schema.ts'
 
 /** Module of the SDK for each panel type that the boards use. */
@@ -63,6 +68,22 @@ describe('files around the boards', () => {
     expect(read('compose.yaml')).toContain(`./generated/rules.yaml:${config.rule_files[0]}`)
     expect(config.scrape_configs[0]?.static_configs[0]?.targets).toEqual(['127.0.0.1:8787'])
     expect(readFileSync(join(dashboardsFolder, '..', 'examples/shop-desk/flags.ts'), 'utf8')).toContain('let port = 8787')
+  })
+
+  need('promtool').it('the three commands for those without Docker hold what they say', () => {
+    const [, commands = ''] = /```\n([^`]+)```/.exec(read('README.md').slice(read('README.md').indexOf('Without it'))) ?? []
+    const [install, configure = '', run = ''] = commands.trim().split('\n')
+    expect(install).toContain('apt-get install -y prometheus')
+    const folder = mkdtempSync(join(tmpdir(), 'flyball-readme-'))
+    try {
+      const config = join(folder, 'prometheus.yaml')
+      const [, path = ''] = /> (\S+)$/.exec(configure) ?? []
+      expect(spawnSync('sh', ['-c', configure.replace(path, config)], { cwd: repositoryRoot }).status).toBe(0)
+      expect(run).toContain(`--config.file=${path}`)
+      expect(checkConfig(config)).toMatchObject({ ok: true, output: expect.stringMatching(/\b1 rule files? found[\s\S]*\d\d rules found/) as unknown })
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 
   it('links of alerts lead to boards that exist', () => {
