@@ -37,11 +37,6 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
   // What nobody waits for is so down to the last attempt.
   if (options.background || call.facts.get('background') === true) child.note('background', true)
   if (!(call instanceof LiveCall)) return child
-  const earlier = call.onPriority
-  call.onPriority = () => {
-    earlier?.()
-    child.raisePriority(call.priority)
-  }
   if (options.background) return child
   child.serves = call
   // First listener: the logical call knows where the time went before it settles itself.

@@ -137,8 +137,8 @@ export class LiveCall implements Call {
   status: number | undefined
   /** Its own body counts its tokens and back-pressure: what an attempt counted is not added. */
   countsItself = false
-  /** Set by the lane while the call waits, and by whoever works for it. */
-  onPriority: (() => void) | undefined
+  /** Set by the lane while the call waits. An object: a closure per call in such a field was seen to outlive it. */
+  waiter: { moved(): void } | undefined
   /** The call that this attempt works for; undefined for one that nobody waits for. */
   serves: LiveCall | undefined
   readonly #clock: Clock
@@ -150,6 +150,9 @@ export class LiveCall implements Call {
   #facts: Map<string, string | number | boolean> | undefined
   #listeners: ((settlement: Settlement) => void)[] = []
   #unlink: (() => void) | undefined
+  /** What works for it: as urgent as the call itself, and aborted with it unless it has a signal of its own. */
+  #attempts: LiveCall[] | undefined
+  #follows = false
 
   constructor(init: CallInit, clock: Clock, parent?: Call) {
     this.#clock = clock
@@ -186,8 +189,10 @@ export class LiveCall implements Call {
       }
     } else if (parent instanceof LiveCall) {
       // Same as the parent's signal, without making one.
-      this.#unlink = parent.onAbort(() => this.abort(parent.abortReason))
+      this.#follows = true
+      if (parent.abortReason) this.abort(parent.abortReason)
     }
+    if (parent instanceof LiveCall) (parent.#attempts ??= []).push(this)
   }
 
   get signal(): AbortSignal {
@@ -227,7 +232,8 @@ export class LiveCall implements Call {
   raisePriority(priority: number): void {
     if (!(priority < this.priority)) return
     this.priority = priority
-    this.onPriority?.()
+    this.waiter?.moved()
+    for (const attempt of this.#attempts ?? []) attempt.raisePriority(priority)
   }
 
   onSettle(fn: (settlement: Settlement) => void): void {
@@ -243,6 +249,7 @@ export class LiveCall implements Call {
     const listeners = this.#abortListeners
     this.#abortListeners = undefined
     if (listeners) for (const fn of listeners) fn()
+    for (const attempt of this.#attempts ?? []) if (attempt.#follows && !attempt.settlement) attempt.abort(known)
     this.#controller?.abort(known)
   }
 

@@ -38,15 +38,30 @@ class Entry implements Waiter {
   readonly work: number
   readonly resolve: (reply: Reply) => void
   readonly reject: (error: FlyballError) => void
-  leave: () => void = () => {}
+  readonly queue: WaitQueue
+  unlisten: (() => void) | undefined
+  cancelDeadline: Cancel | undefined
 
-  constructor(call: LiveCall, arrivedMs: number, key: string | null, work: number, resolve: (reply: Reply) => void, reject: (error: FlyballError) => void) {
+  constructor(call: LiveCall, queue: WaitQueue, arrivedMs: number, key: string | null, work: number, resolve: (reply: Reply) => void, reject: (error: FlyballError) => void) {
     this.call = call
+    this.queue = queue
     this.arrivedMs = arrivedMs
     this.key = key
     this.work = work
     this.resolve = resolve
     this.reject = reject
+  }
+
+  /** The call's priority has risen. */
+  moved(): void {
+    if (this.queue.remove(this)) this.queue.add(this)
+  }
+
+  /** It waits no longer. */
+  leave(): void {
+    this.call.waiter = undefined
+    this.unlisten?.()
+    this.cancelDeadline?.()
   }
 }
 
@@ -171,24 +186,15 @@ export class Lane implements LaneView {
       return Promise.reject(refusal)
     }
     return new Promise((resolve, reject) => {
-      const entry = new Entry(call, now, key, work, resolve, reject)
+      const entry = new Entry(call, this.#queue, now, key, work, resolve, reject)
       this.#queue.add(entry)
       this.#waitingWork += work
       for (const policy of this.#policies) policy.onEnqueue?.(entry)
-      call.onPriority = () => {
-        if (this.#queue.remove(entry)) this.#queue.add(entry)
-      }
-      const onAbort = (): void => {
+      call.waiter = entry
+      entry.unlisten = call.onAbort(() => {
         if (this.#queue.remove(entry)) this.#leave(entry, toFlyballError(call.abortReason, 'cancelled'))
-      }
-      const unlisten = call.onAbort(onAbort)
-      const cancelDeadline =
-        call.deadlineMs === undefined ? undefined : this.clock.after(call.deadlineMs - now, () => this.evict(entry, new FlyballError('deadline_exceeded')))
-      entry.leave = () => {
-        unlisten()
-        call.onPriority = undefined
-        cancelDeadline?.()
-      }
+      })
+      if (call.deadlineMs !== undefined) entry.cancelDeadline = this.clock.after(call.deadlineMs - now, () => this.evict(entry, new FlyballError('deadline_exceeded')))
       this.wake()
     })
   }
