@@ -246,6 +246,12 @@ describe('property 20: determinism', () => {
       const replay = replayDecisions(records, controllers)
       expect(replay.replayed).toBeGreaterThan(3)
       expect(replay.differences).toEqual([])
+      // None is missing: each move begins where the last one of its knob ended.
+      const at = new Map<string, number>()
+      for (const move of records.flatMap((record) => record.moves)) {
+        expect(move.from).toBe(at.get(move.knob) ?? move.from)
+        at.set(move.knob, move.to)
+      }
     }
   }, SLOW)
 
