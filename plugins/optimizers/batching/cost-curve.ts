@@ -114,12 +114,22 @@ export function pointsOf(buckets: readonly Bucket[]): readonly CurvePoint[] {
   return points
 }
 
-function smooth(buckets: readonly Bucket[]): CurvePoint[] {
-  const raw = buckets.map(({ works, times }) => {
+/** One batch changes one bucket: the others' points stand. */
+const knownOf = new WeakMap<Bucket, CurvePoint>()
+
+function pointOf(bucket: Bucket): CurvePoint {
+  let point = knownOf.get(bucket)
+  if (!point) {
+    const { works, times } = bucket
     const work = quantile([...works], 0.5)
-    const atMiddle = times.map((time, i) => time * (work / (works[i] as number)) ** INSIDE_POWER).sort((a, b) => a - b)
-    return { work, p50: quantile(atMiddle, 0.5), p95: quantile(atMiddle, 0.95), samples: times.length }
-  })
+    const atMiddle = times.map((time, i) => time * (work / (works[i] as number)) ** INSIDE_POWER)
+    knownOf.set(bucket, (point = { work, p50: quantile(atMiddle, 0.5), p95: quantile(atMiddle, 0.95), samples: times.length }))
+  }
+  return point
+}
+
+function smooth(buckets: readonly Bucket[]): CurvePoint[] {
+  const raw = buckets.map(pointOf)
   const weights = raw.map((point) => point.samples)
   const p50 = isotonic(raw.map((point) => point.p50), weights)
   const p95 = isotonic(raw.map((point) => point.p95), weights)
