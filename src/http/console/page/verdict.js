@@ -33,7 +33,7 @@ export function verdict(store) {
     const level = worst?.level ?? (needs.some((need) => need.level === 'bad') ? 'bad' : 'idle')
     const unwell = needs.some((need) => need.level === 'bad')
     const { headline, because } = words(worst, judged, state, store, unwell)
-    show(level === 'good' && unwell ? 'warn' : level, headline, because)
+    show((level === 'good' && unwell) || (level === 'bad' && isOver(store, worst)) ? 'warn' : level, headline, because)
     reconcile(byId('attention'), needs, ({ key }) => key, () => make('li', {}, make('span')), (element, { level: itsLevel, text }) => {
       element.dataset.level = itsLevel
       setText(element.firstElementChild, text)
@@ -77,9 +77,16 @@ function words(worst, judged, state, store, unwell) {
   // A minute remembers; whether it is over is the next thing to know.
   const now = store.attainment(`class=${worst.slo.name}`, NOW_S)
   return {
-    headline: worst.level === 'bad' ? 'SLO missed' : 'SLO just missed',
+    headline: isOver(store, worst) ? 'SLO met again' : worst.level === 'bad' ? 'SLO missed' : 'SLO just missed',
     because: `Of ${worst.slo.name} calls in the last minute ${percent(worst.attained)} got what they were promised; it should be ${percent(worst.slo.quantile)}${now === null ? '' : `; in the last ${NOW_S} s it was ${percent(now)}`}.${rest}${whereFrom(store)}`,
   }
+}
+
+/** The last minute missed its promise, the last seconds keep it. */
+function isOver(store, worst) {
+  if (!worst || worst.level === 'good') return false
+  const group = `class=${worst.slo.name}`
+  return store.sum(`calls|offered|${group}`, NOW_S) >= MIN_CALLS && store.attainment(group, NOW_S) >= worst.slo.quantile
 }
 
 /** The backend that most of the missed calls were for. */
