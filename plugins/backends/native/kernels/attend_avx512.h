@@ -13,6 +13,12 @@ enum AttendMode { kModeF32, kModeBF16AsF32, kModeBF16Dot };
 inline __m512 lowHalf(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
 inline __m512 highHalf(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000))); }
 
+// Two cache lines, into L1.
+inline void fetchPair(const uint8_t* p) {
+  _mm_prefetch((const char*)p, _MM_HINT_T0);
+  _mm_prefetch((const char*)p + 64, _MM_HINT_T0);
+}
+
 template <int MODE, int R> __attribute__((noinline)) void attendTile(const AttendArgs& a, int row0) {
   const int hd = a.headDim;
   alignas(64) float O[R][kMaxHeadDim];
@@ -38,12 +44,16 @@ template <int MODE, int R> __attribute__((noinline)) void attendTile(const Atten
   for (int p = 0; p < a.pageCount; p++) {
     const int base = a.base[p];
     if (base > last) break;
+    // Pages lie anywhere: the hardware does not find the next one by itself.
+    const int next = p + 1 < a.pageCount ? p + 1 : p;
+    const uint8_t *nextK = a.k[next], *nextV = a.v[next];
     __m512 s0[R], s1[R];
     UNROLL for (int i = 0; i < R; i++) s0[i] = s1[i] = _mm512_setzero_ps();
     if constexpr (MODE == kModeF32) {
       const float* k = (const float*)a.k[p];
       for (int d = 0; d < hd; d++) {
         const __m512 k0 = _mm512_load_ps(k + d * kPage), k1 = _mm512_load_ps(k + d * kPage + 16);
+        fetchPair(nextK + d * 128);
         UNROLL for (int i = 0; i < R; i++) {
           const __m512 q = _mm512_set1_ps(Q[i][d]);
           s0[i] = _mm512_fmadd_ps(k0, q, s0[i]);
@@ -54,6 +64,7 @@ template <int MODE, int R> __attribute__((noinline)) void attendTile(const Atten
       const uint16_t* k = (const uint16_t*)a.k[p];
       for (int d = 0; d < hd / 2; d++) {
         const __m512i k0 = _mm512_load_si512(k + d * kPage * 2), k1 = _mm512_load_si512(k + d * kPage * 2 + 32);
+        fetchPair(nextK + d * 128);
 #ifdef __AVX512BF16__
         if constexpr (MODE == kModeBF16Dot) {
           UNROLL for (int i = 0; i < R; i++) {
@@ -118,12 +129,14 @@ template <int MODE, int R> __attribute__((noinline)) void attendTile(const Atten
         const float* v = (const float*)a.v[p] + h;
         for (int t = 0; t < kPage; t++) {
           const __m512 row = _mm512_load_ps(v + t * hd);
+          if (t % 2 == 0) fetchPair(nextV + (size_t)(h / 16 * kPage + t) * 64);
           UNROLL for (int i = 0; i < R; i++) o[i] = _mm512_fmadd_ps(row, _mm512_set1_ps(P[i][t]), o[i]);
         }
       } else {
         const uint16_t* v = (const uint16_t*)a.v[p] + h * 2;
         for (int t = 0; t < kPage / 2; t++) {
           const __m512i pairs = _mm512_load_si512(v + (size_t)t * hd * 2);
+          if (t % 2 == 0) fetchPair(nextV + (size_t)(h / 16 * (kPage / 2) + t) * 64);
 #ifdef __AVX512BF16__
           if constexpr (MODE == kModeBF16Dot) {
             UNROLL for (int i = 0; i < R; i++) {
