@@ -6,7 +6,7 @@ import { expect, it } from 'vitest'
 import { STALE_BUDGET } from '../../examples/shop-desk/app.ts'
 import { need } from '../support/need.ts'
 import { replayArrivals, type Arrival } from '../support/replay-arrivals.ts'
-import { startArm, type Arm } from '../support/shop-desk-arm.ts'
+import { startArm, type Arm, type Counted } from '../support/shop-desk-arm.ts'
 
 interface ReplayPhase {
   readonly name: 'calm' | 'burst' | 'repeats' | 'overload'
@@ -50,20 +50,23 @@ need('data').describe('the shop desk under replayed traffic', () => {
   }, 300_000)
 })
 
-const total = (arm: Arm): { offered: number; met: number } => [...arm.byPhase.values()].reduce((sum, one) => ({ offered: sum.offered + one.offered, met: sum.met + one.met }), { offered: 0, met: 0 })
-const percent = ({ offered, met }: { offered: number; met: number }): string => `${((100 * met) / Math.max(1, offered)).toFixed(2)}%`
+const total = (arm: Arm): Counted => [...arm.byPhase.values()].reduce((sum, one) => ({ offered: sum.offered + one.offered, met: sum.met + one.met }), { offered: 0, met: 0 })
+const percent = ({ offered, met }: Counted): string => `${((100 * met) / Math.max(1, offered)).toFixed(2)}%`
 
+/** Standard error of the difference in attainment: the same second of both runs has the same arrivals. */
 function deviationOf(off: Arm, on: Arm): number {
-  const [a, b] = [total(off), total(on)]
-  const pooled = (a.met + b.met) / (a.offered + b.offered)
-  return Math.sqrt(pooled * (1 - pooled) * (1 / a.offered + 1 / b.offered))
+  const keys = [...new Set([...off.bySecond.keys(), ...on.bySecond.keys()])]
+  const differences = keys.map((key) => (on.bySecond.get(key)?.met ?? 0) - (off.bySecond.get(key)?.met ?? 0))
+  const mean = differences.reduce((sum, one) => sum + one, 0) / keys.length
+  const variance = differences.reduce((sum, one) => sum + (one - mean) ** 2, 0) / (keys.length - 1)
+  return Math.sqrt(keys.length * variance) / total(on).offered
 }
 
 function report(off: Arm, on: Arm, capacityPerS: number): void {
   const moves = on.moves.map((move) => `  ${move.phase}: ${move.knob}{${move.key}} ${move.from.toPrecision(3)} → ${move.to.toPrecision(3)} (${move.reason})`)
   process.stdout.write(
     [
-      `replayed ${total(on).offered} arrivals, twice; the engine serves ${capacityPerS.toFixed(0)} chats/s here`,
+      `replayed ${total(on).offered} arrivals, twice; the engine serves ${capacityPerS.toFixed(0)} long chats/s here`,
       `SLO attainment  static ${percent(total(off))}  loops ${percent(total(on))}  (one standard error ${(100 * deviationOf(off, on)).toFixed(2)}%)`,
       ...PHASES.map(({ name }) => `  ${name.padEnd(10)}    static ${percent(off.byPhase.get(name) ?? { offered: 0, met: 0 })}  loops ${percent(on.byPhase.get(name) ?? { offered: 0, met: 0 })}`),
       `stale hits      static ${off.staleAnswers} of ${off.hits}  loops ${on.staleAnswers} of ${on.hits}, once learned ${on.learnedStale} of ${on.learnedHits} (budget ${100 * STALE_BUDGET}%)`,

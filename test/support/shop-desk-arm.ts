@@ -17,9 +17,16 @@ export interface ArmMove {
   readonly phase: string
 }
 
+export interface Counted {
+  offered: number
+  met: number
+}
+
 export interface Arm {
   readonly moves: readonly ArmMove[]
-  readonly byPhase: ReadonlyMap<string, { offered: number; met: number }>
+  readonly byPhase: ReadonlyMap<string, Counted>
+  /** By phase and second of arrival in it: misses come in clumps, so a second is what can be compared. */
+  readonly bySecond: ReadonlyMap<string, Counted>
   hits: number
   staleAnswers: number
   /** Of classes whose TTL loop had made up its mind. */
@@ -28,14 +35,20 @@ export interface Arm {
   play(phase: string, arrivals: readonly Arrival[]): Promise<void>
   /** Calls in flight or waiting, once what runs in the background has had time to end. */
   openCalls(): Promise<number>
-  /** Chats a second that the engine serves on this machine right now, 32 at a time. */
+  /** Long chats a second that the engine serves on this machine right now, 32 at a time. */
   chatCapacity(): Promise<number>
   close(): Promise<void>
 }
 
 const KINDS = Object.keys(ORDER_KINDS) as OrderKind[]
-/** A question with a few sentences of an answer. */
-const chatAbout = (key: number) => ({ model: 'shop-desk', temperature: 0, max_tokens: 48, messages: [{ role: 'user', content: `How do I return item ${key % 100_000}?` }] })
+/** Of a long chat: each turn has to be read by the model, and no two chats have the same past. */
+const LONG_TURNS = 24
+/** A question with a few sentences of an answer; in an overload at the end of a long chat, or nothing would overload a fast machine. */
+function chatAbout(key: number, long: boolean) {
+  const past = Array.from({ length: long ? LONG_TURNS : 0 }, (_, turn) => [(key * 31 + turn * 17) % 100, (key * 7 + turn * 29) % 100] as const)
+    .flatMap(([a, b]) => [{ role: 'user', content: `What is ${a} + ${b}?` }, { role: 'assistant', content: `${a} + ${b} = ${a + b}.` }])
+  return { model: 'shop-desk', temperature: 0, max_tokens: 48, messages: [...past, { role: 'user', content: `How do I return item ${key % 100_000}?` }] }
+}
 
 export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
   const desk = await createShopDesk({ loops })
@@ -46,7 +59,9 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const agent = new Agent({ connections: 256 })
   const moves: ArmMove[] = []
-  const byPhase = new Map<string, { offered: number; met: number }>()
+  const byPhase = new Map<string, Counted>()
+  const bySecond = new Map<string, Counted>()
+  let phaseStartMs = 0
   const learned = new Set<string>()
   let phase = ''
   const post = (path: string, body: unknown) => request(url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body), dispatcher: agent })
@@ -54,8 +69,14 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
   governor.onCallSettled((call) => {
     const counts = byPhase.get(phase)
     if (!counts) return
-    counts.offered++
-    if (call.settlement && sloMet(call, call.settlement)) counts.met++
+    const at = `${phase} ${Math.floor((call.timings.receivedMs - phaseStartMs) / 1_000)}`
+    const second = bySecond.get(at) ?? { offered: 0, met: 0 }
+    bySecond.set(at, second)
+    const met = call.settlement && sloMet(call, call.settlement) ? 1 : 0
+    for (const one of [counts, second]) {
+      one.offered++
+      one.met += met
+    }
     if (call.operation !== 'order-status' || !['hit', 'stale'].includes(String(call.facts.get('cache')))) return
     arm.hits++
     if (learned.has(`class=${call.cacheClass}`)) arm.learnedHits++
@@ -69,7 +90,7 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
 
   async function ask(arrival: Arrival, startMs: number): Promise<void> {
     await sleep(Math.max(0, arrival.atMs - (performance.now() - startMs)))
-    if (arrival.kind === 'chat') return (await post('/v1/chat/completions', chatAbout(arrival.key))).body.dump()
+    if (arrival.kind === 'chat') return (await post('/v1/chat/completions', chatAbout(arrival.key, phase === 'overload'))).body.dump()
     if (arrival.kind === 'message') return (await post('/messages', { text: `where is my parcel ${arrival.key}` })).body.dump()
     const order = `${KINDS[arrival.key % 3] as OrderKind}-${phase === 'repeats' ? arrival.key % 15 : arrival.key % 600}`
     // Stale is what was already out of date when it was asked for.
@@ -85,6 +106,7 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
   const arm: Arm = {
     moves,
     byPhase,
+    bySecond,
     hits: 0,
     staleAnswers: 0,
     learnedHits: 0,
@@ -93,6 +115,7 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
       phase = name
       byPhase.set(name, byPhase.get(name) ?? { offered: 0, met: 0 })
       const startMs = performance.now()
+      phaseStartMs = governor.clock.monoMs()
       // Shed and expired calls are misses of the SLO: they are counted where calls settle.
       await Promise.allSettled(arrivals.map((arrival) => ask(arrival, startMs)))
     },
@@ -106,7 +129,7 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
       let served = 0
       const client = async (n: number): Promise<void> => {
         for (let i = 0; performance.now() < until; i++) {
-          const input = chatAbout(1_000 * n + i)
+          const input = chatAbout(1_000 * n + i, true)
           const reply = await governor.send(governor.call({ operation: 'chat', model: 'shop-desk', input, cacheKey: null, canonical: () => openAiProtocol.toCanonical('chat', input) }))
           for await (const _ of reply.body);
           served++
