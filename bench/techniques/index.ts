@@ -70,7 +70,7 @@ export async function run(args: readonly string[]): Promise<void> {
     const capacityPerS = ladder[4]?.answersPerS as number
     const overload = await overloaded(() => open('q8_0', CLIENTS), capacityPerS, OVERLOAD_S)
 
-    process.stdout.write(`${CLIENTS} clients in a closed loop; ${INSTRUCTION_TOKENS} tokens of instructions, ${QUESTION_TOKENS} of question, ${ANSWER_TOKENS} of answer; ${REPEAT_SHARE * 100}% of questions are frequent ones\n\n`)
+    process.stdout.write(`${CLIENTS} clients in a closed loop; ${INSTRUCTION_TOKENS} tokens of instructions, ${QUESTION_TOKENS} of question, at most ${ANSWER_TOKENS} of answer; ${REPEAT_SHARE * 100}% of questions are frequent ones\n\n`)
     process.stdout.write(`| rung | answers/s | × the one before | × the first |\n|---|---|---|---|\n${ladder.map((row) => `| ${row.name} | ${row.answersPerS.toFixed(1)} | ${row.step.toFixed(2)} | ${row.sinceFirst.toFixed(2)} |`).join('\n')}\n\n`)
     process.stdout.write(`attention window of ${WINDOW} over ${LONG_PROMPT} tokens: decode × ${window.toFixed(2)}\n`)
     process.stdout.write(`first answer: ${warmUp.cold.toFixed(2)} × the steady one without warm-up, ${warmUp.warm.toFixed(2)} × with\n`)
@@ -112,6 +112,8 @@ async function windowed(model: string): Promise<number> {
 }
 
 const STEADY_AFTER = 20
+/** All answers of one length: they are compared with each other. */
+const WARM_TOKENS = 24
 
 /** Time of the first answer over that of later ones, with and without the backend's warm-up. */
 async function firstAnswers(open: () => Promise<Backend>, rounds: number): Promise<{ cold: number; warm: number }> {
@@ -124,7 +126,7 @@ async function firstAnswers(open: () => Promise<Backend>, rounds: number): Promi
       plugins: [],
       ask: () => {
         times.push(systemClock.monoMs())
-        return { prompt: tokensOf(QUESTION_TOKENS, 50_000 + asked++), maxTokens: ANSWER_TOKENS, tenant: `warm-${asked}` }
+        return { prompt: tokensOf(QUESTION_TOKENS, 50_000 + asked++), maxTokens: WARM_TOKENS, tenant: `warm-${asked}` }
       },
       seconds: 1,
     }, 1)

@@ -4,7 +4,10 @@ import { FIRST_PLAIN_TOKEN, SHAPE } from './random-model.ts'
 
 export const INSTRUCTION_TOKENS = 384
 export const QUESTION_TOKENS = 32
-export const ANSWER_TOKENS = 24
+/** At most; most end earlier, at one of `STOPS`: an answer that was cut off is not worth caching, and is not cached. */
+export const ANSWER_TOKENS = 64
+/** In the text of about one token in thirteen of the vocabulary. */
+const STOPS = ['11', '33', '55', '77', '99']
 /** This share of questions is one of `FREQUENT`. */
 export const REPEAT_SHARE = 0.3
 const FREQUENT = 16
@@ -12,6 +15,7 @@ const FREQUENT = 16
 export interface Ask {
   readonly prompt: readonly number[]
   readonly maxTokens: number
+  readonly stop?: readonly string[]
   /** Prompts of one space may share prefixes and answers. */
   readonly tenant: string
   readonly className?: string
@@ -38,7 +42,7 @@ export function assistant(seed: number, shared: boolean): () => Ask {
   return () => {
     const question = next() < REPEAT_SHARE ? 1 + Math.floor(next() * FREQUENT) : 1_000 + seed * 100_000 + asked
     asked++
-    return { prompt: [...instructions, ...tokensOf(QUESTION_TOKENS, question + 7)], maxTokens: ANSWER_TOKENS, tenant: shared ? 'one' : `each-${seed}-${asked}` }
+    return { prompt: [...instructions, ...tokensOf(QUESTION_TOKENS, question + 7)], maxTokens: ANSWER_TOKENS, stop: STOPS, tenant: shared ? 'one' : `each-${seed}-${asked}` }
   }
 }
 
@@ -86,10 +90,10 @@ async function withGovernor({ backend, plugins, classes }: Drive, run: (send: (a
   const governor = createGovernor({ backends: [backend], plugins, env: {}, ...(classes ? { classes } : {}) })
   await governor.start()
   const calls: Call[] = []
-  const send = async ({ prompt, maxTokens, tenant, className }: Ask): Promise<void> => {
+  const send = async ({ prompt, maxTokens, stop = [], tenant, className }: Ask): Promise<void> => {
     const model = (backend.models as readonly string[])[0] as string
-    const canonical = { kind: 'completion', model, prompts: [prompt], stream: false, includeUsage: true, sampling: { maxTokens, temperature: 0 } } as const
-    const call = governor.call({ operation: 'completions', model, tenant, input: canonical, work: prompt.length + maxTokens, maxOutputTokens: maxTokens, canonical: () => canonical as never, ...(className === undefined ? {} : { class: className }) })
+    const canonical = { kind: 'completion', model, prompts: [prompt], stream: false, includeUsage: true, sampling: { maxTokens, temperature: 0, stop: [...stop] } } as const
+    const call = governor.call({ operation: 'completions', model, tenant, input: { model, prompt, max_tokens: maxTokens, temperature: 0, stop }, work: prompt.length + maxTokens, maxOutputTokens: maxTokens, canonical: () => canonical as never, ...(className === undefined ? {} : { class: className }) })
     calls.push(call)
     try {
       const reply = await governor.send(call)
