@@ -21,7 +21,9 @@ const PHASES: readonly ReplayPhase[] = [
   { name: 'calm', seconds: 8, perSecond: () => 20, kind: mixed },
   { name: 'burst', seconds: 10, perSecond: (atS) => (atS % 0.5 < 0.1 ? 500 : 20), kind: mixed },
   { name: 'repeats', seconds: 16, perSecond: () => 60, kind: (i) => (i % 20 === 0 ? 'chat' : i % 20 < 16 ? 'order' : 'message') },
-  { name: 'overload', seconds: 10, perSecond: (_, capacityPerS) => Math.min(500, 2.5 * capacityPerS), kind: (i) => (i % 10 < 9 ? 'chat' : 'order') },
+  // Twice, so that each desk meets it first once.
+  { name: 'overload', seconds: 6, perSecond: (_, capacityPerS) => Math.min(500, 2.5 * capacityPerS), kind: (i) => (i % 10 < 9 ? 'chat' : 'order') },
+  { name: 'overload', seconds: 6, perSecond: (_, capacityPerS) => Math.min(500, 2.5 * capacityPerS), kind: (i) => (i % 10 < 9 ? 'chat' : 'order') },
 ]
 
 need('data').describe('the shop desk under replayed traffic', () => {
@@ -29,7 +31,9 @@ need('data').describe('the shop desk under replayed traffic', () => {
     const off = await startArm('off')
     const on = await startArm('on')
     try {
-      const capacityPerS = await off.chatCapacity()
+      // Neither is the first whose engine touches the memory for so much.
+      await on.chatCapacity(0.1)
+      const capacityPerS = await off.chatCapacity(2)
       for (const [i, phase] of PHASES.entries()) {
         const arrivals = replayArrivals({ seconds: phase.seconds, perSecond: (atS) => phase.perSecond(atS, capacityPerS), kind: (_, n) => phase.kind(n) })
         for (const arm of i % 2 === 0 ? [off, on] : [on, off]) await arm.play(phase.name, arrivals)
@@ -68,7 +72,7 @@ function report(off: Arm, on: Arm, capacityPerS: number): void {
     [
       `replayed ${total(on).offered} arrivals, twice; the engine serves ${capacityPerS.toFixed(0)} long chats/s here`,
       `SLO attainment  static ${percent(total(off))}  loops ${percent(total(on))}  (one standard error ${(100 * deviationOf(off, on)).toFixed(2)}%)`,
-      ...PHASES.map(({ name }) => `  ${name.padEnd(10)}    static ${percent(off.byPhase.get(name) ?? { offered: 0, met: 0 })}  loops ${percent(on.byPhase.get(name) ?? { offered: 0, met: 0 })}`),
+      ...[...on.byPhase.keys()].map((name) => `  ${name.padEnd(10)}    static ${percent(off.byPhase.get(name) ?? { offered: 0, met: 0 })}  loops ${percent(on.byPhase.get(name) ?? { offered: 0, met: 0 })}`),
       `stale hits      static ${off.staleAnswers} of ${off.hits}  loops ${on.staleAnswers} of ${on.hits}, once learned ${on.learnedStale} of ${on.learnedHits} (budget ${100 * STALE_BUDGET}%)`,
       ...moves,
       '',

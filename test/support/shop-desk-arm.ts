@@ -35,8 +35,8 @@ export interface Arm {
   play(phase: string, arrivals: readonly Arrival[]): Promise<void>
   /** Calls in flight or waiting, once what runs in the background has had time to end. */
   openCalls(): Promise<number>
-  /** Long chats a second that the engine serves on this machine right now, 32 at a time. */
-  chatCapacity(): Promise<number>
+  /** Long chats a second that the engine serves on this machine right now, 32 at a time, for so long. */
+  chatCapacity(seconds: number): Promise<number>
   close(): Promise<void>
 }
 
@@ -124,8 +124,8 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
       for (let i = 0; i < 60 && open() > 0; i++) await sleep(50)
       return open()
     },
-    async chatCapacity() {
-      const until = performance.now() + 2_000
+    async chatCapacity(seconds) {
+      const until = performance.now() + seconds * 1_000
       let served = 0
       const client = async (n: number): Promise<void> => {
         for (let i = 0; performance.now() < until; i++) {
@@ -136,7 +136,7 @@ export async function startArm(loops: 'on' | 'off'): Promise<Arm> {
         }
       }
       await Promise.allSettled(Array.from({ length: 32 }, (_, n) => client(n)))
-      return served / 2
+      return served / seconds
     },
     async close() {
       await agent.close()
