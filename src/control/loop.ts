@@ -51,6 +51,7 @@ interface Instance {
   seen: Record<string, number>
   lastDecisionMs: number
   lastWhy: Why
+  concluded: Why | undefined
   decisions: number
   predicted: number | undefined
 }
@@ -70,6 +71,8 @@ export interface InstanceView {
   readonly mode: Mode
   readonly modeSinceMs: number
   readonly why: Why
+  /** The latest that came of a closed window: numbers to show between two of them, where `why` mostly says `learning`. */
+  readonly concluded: Why | undefined
   readonly decisions: number
   readonly predicted: number | undefined
   readonly readings: Readonly<Record<string, Reading>>
@@ -142,6 +145,7 @@ export class ControlLoop {
       mode: instance.mode,
       modeSinceMs: instance.modeSinceMs,
       why: instance.lastWhy,
+      concluded: instance.concluded,
       decisions: instance.decisions,
       predicted: instance.predicted,
       readings: this.#readings(instance, false),
@@ -172,6 +176,7 @@ export class ControlLoop {
         seen: {},
         lastDecisionMs: this.#options.clock.monoMs(),
         lastWhy: { reason: 'learning', numbers: {} },
+        concluded: undefined,
         decisions: 0,
         predicted: undefined,
       }
@@ -223,7 +228,10 @@ export class ControlLoop {
     instance.lastDecisionMs = now
     instance.lastWhy = decision.why
     instance.decisions++
-    instance.predicted = decision.predicted
+    if (decision.why.reason !== 'learning') {
+      instance.concluded = decision.why
+      instance.predicted = decision.predicted
+    }
     this.#markSeen(instance)
     if (instance.mode === 'learn' && decision.why.reason !== 'learning') this.#enter(instance, 'active')
     if (decision.probe) this.#probe = this.#id(instance)

@@ -36,8 +36,7 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
   const child = new LiveCall(init, clock, call)
   // What nobody waits for is so down to the last attempt.
   if (options.background || call.facts.get('background') === true) child.note('background', true)
-  if (!(call instanceof LiveCall)) return child
-  if (options.background) return child
+  if (options.background || !(call instanceof LiveCall)) return child
   child.serves = call
   // First listener: the logical call knows where the time went before it settles itself.
   child.onSettle(() => { if (!call.settlement) call.adopt(child) })

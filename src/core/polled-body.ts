@@ -125,19 +125,26 @@ export function readerOf(body: AsyncIterable<Chunk>): BodySource {
   return { poll: (wake) => polled.poll(wake), stop: () => void iterator.return?.()?.then(undefined, () => {}) }
 }
 
-/** Hands on every chunk; `take` may return a promise, and gets no more until it resolves. Rejects with what the body threw. */
+/**
+ * Hands on every chunk; `take` may return a promise, and gets no more until it resolves. Rejects with what the body threw, or
+ * `take`: then the body is told to stop, as a loop that is left by a throw tells it.
+ */
 export function forEachChunk(body: AsyncIterable<Chunk>, take: (chunk: Chunk) => Promise<void> | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const source = readerOf(body)
+    const fail = (thrown: unknown): void => {
+      source.stop()
+      reject(thrown as Error)
+    }
     const go = (): void => {
       try {
         for (let got = source.poll(go); got !== PENDING; got = source.poll(go)) {
           if (got === END) return resolve()
           const hold = take(got)
-          if (hold) return void hold.then(go, reject)
+          if (hold) return void hold.then(go, fail)
         }
       } catch (thrown) {
-        reject(thrown as Error)
+        fail(thrown)
       }
     }
     go()

@@ -28,15 +28,18 @@ export interface CallTelemetry {
   readonly observer: LaneObserver
 }
 
-const STAGES = [
-  ['before_handler', 'beforeHandlerMs', 'flyball.before_handler_ms'],
-  ['gateway', 'gatewayMs', 'flyball.gateway_ms'],
-  ['queue', 'queueMs', 'flyball.queue_ms'],
-  ['batch_wait', 'batchWaitMs', 'flyball.batch_wait_ms'],
-  ['upstream_ttft', 'upstreamTtftMs', 'flyball.upstream_ttft_ms'],
-  ['decode', 'decodeMs', 'flyball.decode_ms'],
-  ['backpressure', 'backpressureMs', 'flyball.backpressure_ms'],
-] as const
+/** Names of spans' attributes are made once, not for each call. */
+const STAGES = (
+  [
+    ['before_handler', 'beforeHandlerMs'],
+    ['gateway', 'gatewayMs'],
+    ['queue', 'queueMs'],
+    ['batch_wait', 'batchWaitMs'],
+    ['upstream_ttft', 'upstreamTtftMs'],
+    ['decode', 'decodeMs'],
+    ['backpressure', 'backpressureMs'],
+  ] as const
+).map(([stage, part]) => ({ stage, part, attribute: `flyball.${stage}_ms` }))
 
 export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('flyball') }: CallTelemetryOptions): CallTelemetry {
   return {
@@ -96,7 +99,7 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
     handles.calls.add(1, { operation, model, class: call.class, outcome, reason: settlement.reason ?? '' })
     if (sloMet(call, settlement)) handles.sloMet.add(1, { operation, model, class: call.class })
     handles.callDuration.record(split.totalMs / 1_000, { operation, model, class: call.class, outcome })
-    for (const [stage, part] of STAGES) if (split[part] > 0) handles.stageDuration.record(split[part] / 1_000, { stage, class: call.class })
+    for (const { stage, part } of STAGES) if (split[part] > 0) handles.stageDuration.record(split[part] / 1_000, { stage, class: call.class })
     if (outcome !== 'ok') return
     if (timings.firstTokenMs !== undefined) {
       handles.ttft.record((timings.firstTokenMs - timings.receivedMs) / 1_000, { operation, model, class: call.class })
@@ -113,7 +116,7 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
       const split = known ?? splitLatency(settlement.timings)
       span.setAttribute('flyball.outcome', settlement.outcome)
       span.setAttribute('flyball.class', call.class)
-      for (const [, part, attribute] of STAGES) span.setAttribute(attribute, split[part])
+      for (const { part, attribute } of STAGES) span.setAttribute(attribute, split[part])
       for (const [name, value] of call.facts) span.setAttribute(`flyball.${name}`, value)
       if (settlement.usage.inputTokens) span.setAttribute('gen_ai.usage.input_tokens', settlement.usage.inputTokens)
       if (settlement.usage.outputTokens) span.setAttribute('gen_ai.usage.output_tokens', settlement.usage.outputTokens)

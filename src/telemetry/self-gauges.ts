@@ -18,6 +18,11 @@ export const OBSERVED_NUMBER = /^(observed|at|p\d+|stale)([A-Z]|$)/
 /** How controllers call the number that they steer to. */
 export const TARGET_NUMBER = /^(target|budget)([A-Z]|$)/
 
+/** A loop's number of that kind, with its name: of its latest conclusion, or it would be gone while the next window is open. */
+export function numberNamed({ concluded, why }: InstanceView, kind: RegExp): [name: string, value: number] | undefined {
+  return Object.entries((concluded ?? why).numbers).find(([name]) => kind.test(name))
+}
+
 const SLO_TARGETS = [['start', 'startMs'], ['ttft', 'ttftMs'], ['itl', 'itlMs'], ['e2e', 'e2eMs']] as const
 
 /** Declares and collects. Returns what takes it all away again. */
@@ -119,12 +124,12 @@ function collectLoops(collect: Collect, governor: Governor): () => void {
       const reading = controller && view.readings[controller.primary]
       if (reading?.status !== 'fresh') return
       // A controller that works something out of its readings says so by name; else it is the reading itself.
-      const value = Object.entries(view.why.numbers).find(([name]) => OBSERVED_NUMBER.test(name))?.[1] ?? reading.value
+      const value = numberNamed(view, OBSERVED_NUMBER)?.[1] ?? reading.value
       if (value !== undefined && Number.isFinite(value)) report(value, labels)
     }))
   collect(SELF_INSTRUMENTS.loopTarget, (report) =>
     views((view, labels) => {
-      const target = Object.entries(view.why.numbers).find(([name]) => TARGET_NUMBER.test(name))?.[1]
+      const target = numberNamed(view, TARGET_NUMBER)?.[1]
       if (target !== undefined && Number.isFinite(target)) report(target, labels)
     }))
   collect(SELF_INSTRUMENTS.loopNumber, (report) =>

@@ -55,6 +55,20 @@ describe('control loop', () => {
     expect(r.limit()).toBe(14) // (12 × 3 + 14 × 10) / 13, rounded
   })
 
+  it('shows the numbers of its latest conclusion while the next window is open', async () => {
+    let asked = 0
+    const r = rig((state) => (asked++ === 1 ? { state, moves: [], why: { reason: 'steady', numbers: { targetMs: 5 } }, predicted: 4 } : { state, moves: [], why: { reason: 'learning', numbers: {} } }))
+    const shown: unknown[] = []
+    for (let window = 0; window < 3; window++) {
+      for (let i = 0; i < 3; i++) r.load.push(1)
+      await r.clock.advance(1_000 + TICK_MS)
+      const view = r.loop.views()[0]
+      shown.push([view?.why.reason, view?.concluded?.numbers, view?.predicted])
+    }
+    expect(asked).toBe(3)
+    expect(shown).toEqual([['learning', undefined, undefined], ['steady', { targetMs: 5 }, 4], ['learning', { targetMs: 5 }, 4]])
+  })
+
   it('learns, is active, changes nothing while idle, holds when stale, falls back, and comes back without a jump', async () => {
     const r = rig()
     const mode = (): string | undefined => r.loop.views()[0]?.mode

@@ -51,6 +51,17 @@ describe('a polled body', () => {
     await expect(next).rejects.toThrow('torn')
   })
 
+  it.each([
+    ['throws', () => { throw new Error('full') }],
+    ['rejects', () => Promise.reject(new Error('full'))],
+  ])('is told to stop when whoever takes its chunks %s', async (_, take) => {
+    const body = new FedBody()
+    const done = forEachChunk(body, take)
+    body.feed(chunk(1))
+    await expect(done).rejects.toThrow('full')
+    expect(body.cancelled).toBe(true)
+  })
+
   it('hands on each chunk in the turn that it comes', async () => {
     const body = new FedBody()
     const seen: number[] = []

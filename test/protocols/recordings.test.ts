@@ -5,7 +5,7 @@ import { anthropic } from '../../plugins/backends/anthropic/anthropic.ts'
 import { openai } from '../../plugins/backends/openai/openai.ts'
 import { anthropicProtocol, openAiProtocol, type Backend, type Delta, type Protocol, type Usage } from '../../src/index.ts'
 import { readAll, serve, wireCall } from '../plugins/backends/backend-calls.ts'
-import { httpUpstream, type Upstream } from '../plugins/backends/upstream.ts'
+import { httpUpstream, sendPieces, type Upstream } from '../plugins/backends/upstream.ts'
 import { need } from '../support/need.ts'
 import { cutAt, streamRecordings, unaryRecordings, type Recording } from './support/recordings.ts'
 
@@ -82,19 +82,7 @@ data.describe('recorded replies', () => {
   const backends = new Map<string, Backend>()
 
   beforeAll(async () => {
-    upstream = await httpUpstream((_, res) => {
-      const { pieces, type } = serving
-      res.writeHead(200, { 'content-type': type })
-      res.flushHeaders()
-      // One turn of the event loop between pieces: they leave as separate writes.
-      let at = 0
-      const next = (): void => {
-        if (at === pieces.length) return void res.end()
-        res.write(pieces[at++])
-        setImmediate(next)
-      }
-      next()
-    })
+    upstream = await httpUpstream((_, res) => sendPieces(res, serving.pieces, serving.type))
     backends.set('openai', openai({ name: 'o', baseUrl: upstream.url }))
     backends.set('anthropic', anthropic({ name: 'a', baseUrl: upstream.url }))
   })

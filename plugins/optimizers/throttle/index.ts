@@ -24,7 +24,6 @@ const options = z.strictObject({
   utilisationSignal: z.string().optional(),
 })
 
-
 export const throttle = definePlugin({
   name: 'throttle',
   phase: 'lane',

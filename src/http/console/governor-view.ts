@@ -3,7 +3,7 @@ import type { InstanceView } from '../../control/loop.ts'
 import type { Governor } from '../../governor-contract.ts'
 import type { KnobInstance } from '../../knobs/knob.ts'
 import { LANE_SIGNALS } from '../../signals/lane-signals.ts'
-import { OBSERVED_NUMBER, TARGET_NUMBER } from '../../telemetry/self-gauges.ts'
+import { numberNamed, OBSERVED_NUMBER, TARGET_NUMBER } from '../../telemetry/self-gauges.ts'
 import type { SeriesTable } from './series-table.ts'
 
 /** Batch sizes of so long are averaged. */
@@ -40,12 +40,12 @@ function observedNumber(governor: Governor, view: InstanceView): { name: string;
   const controller = governor.loop.controllers.find(({ name }) => name === view.controller)
   const reading = controller && view.readings[controller.primary]
   if (!reading || reading.status !== 'fresh') return undefined
-  const number = Object.entries(view.why.numbers).find(([name]) => OBSERVED_NUMBER.test(name))
+  const number = numberNamed(view, OBSERVED_NUMBER)
   if (number) return { name: number[0], value: number[1], named: true }
   return reading.value === undefined ? undefined : { name: controller.reads[controller.primary]?.signal ?? controller.primary, value: reading.value, named: false }
 }
 
-const targetNumber = (view: InstanceView): number | undefined => Object.entries(view.why.numbers).find(([name]) => TARGET_NUMBER.test(name))?.[1]
+const targetNumber = (view: InstanceView): number | undefined => numberNamed(view, TARGET_NUMBER)?.[1]
 
 /** Knob instances that a loop turns. */
 function knobsOf(governor: Governor, view: InstanceView): string[] {

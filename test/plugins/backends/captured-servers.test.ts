@@ -11,7 +11,7 @@ import { cutAt } from '../../protocols/support/recordings.ts'
 import { captured, type Captured } from '../../support/captured.ts'
 import { listen } from '../../support/listen.ts'
 import { readAll, serve, wireCall } from './backend-calls.ts'
-import { httpUpstream, type Upstream } from './upstream.ts'
+import { httpUpstream, sendPieces, type Upstream } from './upstream.ts'
 
 const cuts = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 20 })
 
@@ -45,18 +45,7 @@ describe.each(['vllm', 'llama.cpp'] as const)('%s, captured', (flavor) => {
   }
 
   beforeAll(async () => {
-    upstream = await httpUpstream((_, res) => {
-      const { pieces, status, contentType } = serving
-      res.writeHead(status, { 'content-type': contentType })
-      res.flushHeaders()
-      let at = 0
-      const next = (): void => {
-        if (at === pieces.length) return void res.end()
-        res.write(pieces[at++])
-        setImmediate(next)
-      }
-      next()
-    })
+    upstream = await httpUpstream((_, res) => sendPieces(res, serving.pieces, serving.contentType, serving.status))
     backends = { openai: openai({ name: 'o', flavor, baseUrl: `${upstream.url}/v1` }), anthropic: anthropic({ name: 'a', baseUrl: `${upstream.url}/v1` }) }
   })
   afterAll(async () => {

@@ -52,6 +52,19 @@ export function httpUpstream(answer: (request: Received, res: ServerResponse) =>
   return started(server as unknown as Server, received)
 }
 
+/** A reply in these pieces, one turn of the event loop apart: they leave as separate writes. */
+export function sendPieces(res: ServerResponse, pieces: readonly Uint8Array[], contentType: string, status = 200): void {
+  res.writeHead(status, { 'content-type': contentType })
+  res.flushHeaders()
+  let at = 0
+  const next = (): void => {
+    if (at === pieces.length) return void res.end()
+    res.write(pieces[at++])
+    setImmediate(next)
+  }
+  next()
+}
+
 /** Writes raw bytes: for what no HTTP server would send. `onRequest` runs at the first bytes of each connection. */
 export function rawUpstream(onRequest: (socket: Socket) => void): Promise<Upstream> {
   return started(createNetServer((socket) => socket.once('data', () => onRequest(socket))), [])
