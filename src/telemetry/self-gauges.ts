@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { sloMet } from '../core/slo-met.ts'
 import { scopeKey } from '../core/scope.ts'
+import type { Why } from '../control/controller.ts'
 import type { DecisionRecord } from '../control/decision-log.ts'
 import type { InstanceView } from '../control/loop.ts'
 import type { Governor } from '../governor-contract.ts'
@@ -18,9 +19,12 @@ export const OBSERVED_NUMBER = /^(observed|at|p\d+|stale)([A-Z]|$)/
 /** How controllers call the number that they steer to. */
 export const TARGET_NUMBER = /^(target|budget)([A-Z]|$)/
 
-/** A loop's number of that kind, with its name: of its latest conclusion, or it would be gone while the next window is open. */
-export function numberNamed({ concluded, why }: InstanceView, kind: RegExp): [name: string, value: number] | undefined {
-  return Object.entries((concluded ?? why).numbers).find(([name]) => kind.test(name))
+/** What a loop's gauges tell: its latest conclusion, or it would be gone whenever the next window is open. */
+const shownWhy = ({ concluded, why }: InstanceView): Why => concluded ?? why
+
+/** A loop's number of that kind, with its name. */
+export function numberNamed(view: InstanceView, kind: RegExp): [name: string, value: number] | undefined {
+  return Object.entries(shownWhy(view).numbers).find(([name]) => kind.test(name))
 }
 
 const SLO_TARGETS = [['start', 'startMs'], ['ttft', 'ttftMs'], ['itl', 'itlMs'], ['e2e', 'e2eMs']] as const
@@ -134,9 +138,9 @@ function collectLoops(collect: Collect, governor: Governor): () => void {
     }))
   collect(SELF_INSTRUMENTS.loopNumber, (report) =>
     views((view, labels) => {
-      for (const [number, value] of Object.entries(view.why.numbers)) if (Number.isFinite(value)) report(value, { ...labels, number })
+      for (const [number, value] of Object.entries(shownWhy(view).numbers)) if (Number.isFinite(value)) report(value, { ...labels, number })
     }))
-  collect(SELF_INSTRUMENTS.loopReason, (report) => views((view, labels) => report(1, { ...labels, reason: view.why.reason })))
+  collect(SELF_INSTRUMENTS.loopReason, (report) => views((view, labels) => report(1, { ...labels, reason: shownWhy(view).reason })))
   collect(SELF_INSTRUMENTS.loopDecisionTime, (report) => {
     for (const { controller, scope, latest } of stories.loops()) report(latest.wallMs / 1_000, { controller, scope, reason: latest.why.reason })
   })
