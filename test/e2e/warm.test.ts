@@ -1,13 +1,13 @@
 /**
  * `flyball serve` with the native engine: the first request after `/readyz` says yes against later ones, each round a process
- * of its own. Of several rounds the best counts: a busy machine can only make a round worse.
- *
- * The goal is 1.1: the best rounds reach it since `serve` rehearses its own front door. Answers take some 8 ms here, so one
- * hiccup of the machine doubles a round; the bound leaves room for that. Without the rehearsal the best of five was 2.9.
+ * of its own; of the rounds the median counts. The goal is 1.1. Against requests that come apart, as the first does, medians
+ * of 0.5 to 1.1 were seen; against requests without a pause 1.4 to 2.5 (some 5 ms): there it is missed. Without the rehearsal
+ * they are 3 and more, and 5 and more: the bounds lie between, where a busy machine does not cross them.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect } from 'vitest'
 import { repositoryRoot } from '../support/data.ts'
 import { start } from '../support/flyball-cli.ts'
@@ -15,14 +15,17 @@ import { need } from '../support/need.ts'
 import { waitFor } from '../support/wait-for.ts'
 
 const MODEL = join(repositoryRoot, 'examples', 'shop-desk', 'model', 'shop-desk-f32.gguf')
-const GOAL = 1.1
-const BOUND = 1.6
+const BOUND_APART = 2
+const BOUND_TOGETHER = 4
 const ROUNDS = 5
 const LATER = 15
+const PAUSE_MS = 50
 
 interface Round {
   readonly firstMs: number
-  readonly steadyMs: number
+  /** Medians of later ones, with and without a pause before each. */
+  readonly apartMs: number
+  readonly togetherMs: number
 }
 
 let folder: string
@@ -55,18 +58,27 @@ async function round(): Promise<Round> {
     return tookMs
   }
   const firstMs = await ask()
-  const later: number[] = []
-  for (let i = 0; i < LATER; i++) later.push(await ask())
+  const later = async (pauseMs: number): Promise<number> => {
+    const times: number[] = []
+    for (let i = 0; i < LATER; i++) {
+      if (pauseMs > 0) await sleep(pauseMs)
+      times.push(await ask())
+    }
+    return median(times)
+  }
+  const togetherMs = await later(0)
+  const apartMs = await later(PAUSE_MS)
   cli.child.kill('SIGTERM')
   await cli.done
-  if (process.env['FLYBALL_SHOW']) console.log(firstMs.toFixed(1), later.map((ms) => ms.toFixed(1)).join(' '))
-  return { firstMs, steadyMs: later.sort((a, b) => a - b)[LATER >> 1] as number }
+  return { firstMs, apartMs, togetherMs }
 }
 
-need('native').it(`the first request after ready takes at most ${BOUND} × the steady state`, async () => {
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] as number
+
+need('native').it(`the first request after ready takes at most ${BOUND_APART} × one that comes later`, async () => {
   const rounds: Round[] = []
-  const best = (): number => Math.min(...rounds.map(({ firstMs, steadyMs }) => firstMs / steadyMs))
-  do rounds.push(await round())
-  while (rounds.length < ROUNDS && best() > GOAL)
-  expect(best(), JSON.stringify(rounds)).toBeLessThanOrEqual(BOUND)
+  for (let i = 0; i < ROUNDS; i++) rounds.push(await round())
+  const shown = JSON.stringify(rounds)
+  expect(median(rounds.map(({ firstMs, apartMs }) => firstMs / apartMs)), shown).toBeLessThanOrEqual(BOUND_APART)
+  expect(median(rounds.map(({ firstMs, togetherMs }) => firstMs / togetherMs)), shown).toBeLessThanOrEqual(BOUND_TOGETHER)
 }, 60_000)
