@@ -5,7 +5,7 @@ import type { Call } from '../core/call.ts'
 import type { Cancel, Clock } from '../core/clock.ts'
 import { FlyballError, toFlyballError } from '../core/errors.ts'
 import { END, PENDING, type Polled } from '../core/polled-body.ts'
-import { connectionError } from './upstream-errors.ts'
+import { connectionError, isReset } from './upstream-errors.ts'
 
 export interface ExchangeLimits {
   /** Until a connection carries the request, ms. */
@@ -53,7 +53,17 @@ export interface ExchangeListener {
 
 /** Bytes kept ready for the reader; past it the socket is no longer read. */
 const HIGH_WATER_BYTES = 64 * 1024
+/** A kept connection that breaks sooner than this had been closed as we sent; later, the upstream may have been at work. */
+const STALE_CONNECTION_MS = 1_000
+/** One try may meet a second such connection. A connection of its own is the last try. */
+const MAX_TRIES = 3
 const EMPTY = Buffer.alloc(0)
+
+/** A pool of connections, and how many it has opened so far. */
+export interface Connections {
+  readonly dispatcher: Dispatcher
+  opened: number
+}
 
 type Phase = 'connect' | 'head' | 'body' | 'ended'
 
@@ -62,6 +72,8 @@ type Phase = 'connect' | 'head' | 'body' | 'ended'
  * reader sees bytes in order, then the end or the failure; an abort drops what is not read yet.
  */
 export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Array> {
+  readonly #connections: Connections
+  readonly #request: ExchangeRequest
   readonly #listener: ExchangeListener
   readonly #limits: ExchangeLimits
   readonly #clock: Clock
@@ -71,6 +83,10 @@ export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Arr
   #activeMs: number
   #timer: Cancel
   #controller: Dispatcher.DispatchController | undefined
+  /** Connections opened when the request was handed over: as many when it starts, and it goes out on a kept one. */
+  #openedBefore = 0
+  #onKept = false
+  #tries = 0
   #mode: 'whole' | 'stream' = 'whole'
   #queue: Uint8Array[] = []
   #queuedBytes = 0
@@ -79,7 +95,9 @@ export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Arr
   /** Of a reader that was told `PENDING`. */
   #wake: (() => void) | undefined
 
-  constructor(dispatcher: Dispatcher, request: ExchangeRequest, limits: ExchangeLimits, clock: Clock, aborts: AbortSources, listener: ExchangeListener) {
+  constructor(connections: Connections, request: ExchangeRequest, limits: ExchangeLimits, clock: Clock, aborts: AbortSources, listener: ExchangeListener) {
+    this.#connections = connections
+    this.#request = request
     this.#listener = listener
     this.#limits = limits
     this.#clock = clock
@@ -87,9 +105,14 @@ export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Arr
     this.#timer = clock.after(Math.min(limits.connectMs, limits.headMs, limits.idleMs, limits.totalMs), () => this.#onTimer())
     this.#listen(aborts)
     // Aborted before it began.
-    if (this.#failure) return
+    if (!this.#failure) this.#dispatch()
+  }
+
+  #dispatch(): void {
+    this.#tries++
+    this.#openedBefore = this.#connections.opened
     try {
-      dispatcher.dispatch({ ...request, headersTimeout: 0, bodyTimeout: 0 }, this)
+      this.#connections.dispatcher.dispatch({ ...this.#request, headersTimeout: 0, bodyTimeout: 0 }, this)
     } catch (thrown) {
       this.#fail(new FlyballError('upstream_unreachable', { reason: 'refused_locally', cause: thrown }))
     }
@@ -147,6 +170,7 @@ export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Arr
       return
     }
     this.#phase = 'head'
+    this.#onKept = this.#connections.opened === this.#openedBefore
     this.#activeMs = this.#clock.monoMs()
   }
 
@@ -181,7 +205,16 @@ export class HttpExchange implements Dispatcher.DispatchHandler, Polled<Uint8Arr
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#fail(connectionError(error, this.#phase === 'body'))
+    if (this.#mayAskAgain(error)) {
+      this.#phase = 'connect'
+      this.#activeMs = this.#clock.monoMs()
+      this.#dispatch()
+    } else this.#fail(connectionError(error, this.#phase === 'body'))
+  }
+
+  /** An upstream's idle timeout can cross with our request. To ask a model twice changes nothing but its bill. */
+  #mayAskAgain(error: Error): boolean {
+    return this.#phase === 'head' && this.#onKept && this.#tries < MAX_TRIES && isReset(error) && this.#clock.monoMs() - this.#activeMs < STALE_CONNECTION_MS
   }
 
   #fail(error: FlyballError): void {

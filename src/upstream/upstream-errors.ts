@@ -13,6 +13,8 @@ const REFUSED: { readonly [code: string]: string } = {
 
 const RESET = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE', 'ECONNABORTED'])
 
+export const isReset = (error: Error & { code?: string }): boolean => error.code !== undefined && RESET.has(error.code)
+
 export function connectionError(error: Error & { code?: string }, afterHead: boolean): FlyballError {
   if (error instanceof FlyballError) return error
   const code = error.code ?? ''

@@ -69,6 +69,90 @@ describe('before the head', () => {
   })
 })
 
+describe('on a connection kept from an earlier call', () => {
+  const good = json('{"id":"x","choices":[]}')
+
+  async function ask(backend: Backend, init = {}): Promise<string> {
+    const { bytes } = await serve(backend, unaryCall(init)).then(readAll)
+    // The pool has its connection back a turn after the body's end.
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    return bytes.toString()
+  }
+
+  /** Answers the first request on each connection; what happens at the second is `atSecond`'s. */
+  async function keptAlive(atSecond: (socket: Socket) => void): Promise<{ upstream: Upstream; backend: Backend; connections: () => number; requests: () => number }> {
+    let connections = 0
+    let requests = 0
+    const { upstream, backend } = await against((socket) => {
+      connections++
+      requests++
+      socket.on('data', () => {
+        requests++
+        atSecond(socket)
+      })
+      socket.write(good)
+    })
+    return { upstream, backend, connections: () => connections, requests: () => requests }
+  }
+
+  it.each([
+    ['a reset', (socket: Socket) => socket.resetAndDestroy()],
+    ['a close', (socket: Socket) => socket.end()],
+  ] as const)('%s as we send is the upstream’s idle timeout: asked again on another connection', async (_, close) => {
+    const { backend, connections, requests } = await keptAlive(close)
+    // Every other call finds a connection that the upstream is about to close, sometimes two.
+    for (let i = 0; i < 5; i++) expect(await ask(backend)).toBe('{"id":"x","choices":[]}')
+    expect(connections()).toBe(5)
+    expect(requests()).toBeGreaterThan(6)
+  })
+
+  it('an upstream that closes new connections, too, is asked no third time', async () => {
+    let asked = 0
+    const { backend } = await against((socket) => {
+      if (asked++ > 0) return void socket.resetAndDestroy()
+      socket.on('data', () => (asked++, socket.resetAndDestroy()))
+      socket.write(good)
+    })
+    await ask(backend)
+    expect(await failure(ask(backend))).toMatchObject({ code: 'upstream_unreachable', reason: 'upstream_reset' })
+    expect(asked).toBe(3)
+  })
+
+  it('nothing is asked again once a byte of the answer was there, or once the upstream had time to work on it', async () => {
+    const begun = await keptAlive((socket) => socket.write('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{', () => socket.end()))
+    await ask(begun.backend)
+    expect((await failure(ask(begun.backend))).code).toBe('upstream_invalid')
+    expect(begun.requests()).toBe(2)
+
+    const clock = manualClock()
+    const working = await keptAlive((socket) => void clock.advance(5_000).then(() => socket.resetAndDestroy()))
+    const backend = openai({ name: 'slow', baseUrl: working.upstream.url, clock })
+    open.push(backend)
+    await ask(backend, { clock })
+    expect((await failure(ask(backend, { clock }))).code).toBe('upstream_unreachable')
+  })
+
+  it('a caller that left meanwhile is not asked for again', async () => {
+    const call = unaryCall()
+    const { backend, requests } = await keptAlive((socket) => {
+      call.abort()
+      socket.resetAndDestroy()
+    })
+    await ask(backend)
+    expect((await failure(serve(backend, call))).code).toBe('cancelled')
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    expect(requests()).toBe(2)
+  })
+})
+
+it('a call that went well leaves no timer', async () => {
+  const clock = manualClock()
+  const { backend } = await against((socket) => socket.end(json('{"id":"x","choices":[]}')), { clock })
+  const call = unaryCall({ clock })
+  await serve(backend, call).then(readAll)
+  expect(clock.pendingTimers).toBe(0)
+})
+
 describe('inside a unary reply', () => {
   it('refuses a body shorter than its content-length', async () => {
     const { backend } = await against((socket) => socket.end(json('{"a":1}', 100)))
@@ -169,6 +253,15 @@ describe('inside a stream', () => {
     expect((await body.next()).value.tokens).toBe(1)
     expect(await failure(body.next())).toMatchObject({ code: 'upstream_invalid', reason: 'broken_stream' })
     await waitFor(() => upstream.open.size === 0)
+  })
+
+  it('is one however its media type is spelled', async () => {
+    const head = SSE_HEAD.replace('text/event-stream', 'Text/Event-Stream; charset=utf-8')
+    const { backend } = await against((socket) => socket.write(head + piece(token('a'))))
+    const call = streamCall()
+    const reply = await serve(backend, call)
+    expect(reply.stream).toBe(true)
+    reply.cancel()
   })
 
   it('passes an error in band unchanged, and settles as one', async () => {
