@@ -66,6 +66,6 @@ export function sendPieces(res: ServerResponse, pieces: readonly Uint8Array[], c
 }
 
 /** Writes raw bytes: for what no HTTP server would send. `onRequest` runs at the first bytes of each connection. */
-export function rawUpstream(onRequest: (socket: Socket) => void): Promise<Upstream> {
-  return started(createNetServer((socket) => socket.once('data', () => onRequest(socket))), [])
+export function rawUpstream(onRequest: (socket: Socket, bytes: Buffer) => void): Promise<Upstream> {
+  return started(createNetServer((socket) => socket.once('data', (bytes) => onRequest(socket, bytes))), [])
 }
