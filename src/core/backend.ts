@@ -51,6 +51,11 @@ export interface Backend extends Declares {
    * `batching` other than `merge`, `calls` has length 1.
    */
   run(calls: readonly Call[], signal: AbortSignal): readonly Promise<Reply>[]
+  /**
+   * Whether the upstream counts this call against a key of its caller's: what it then says of that key's limits concerns
+   * nobody else. Default: no.
+   */
+  callersQuota?(call: Call): boolean
   /** Called once before ready and after idle; resolves when the first real call would be quick. */
   warm?(signal: AbortSignal): Promise<void>
   health?(signal: AbortSignal): Promise<BackendHealth>

@@ -11,7 +11,7 @@ import { CANONICAL, type Reply } from '../core/reply.ts'
 import { withoutCacheControl, type CanonicalRequest } from '../protocols/canonical.ts'
 import type { Protocol } from '../protocols/protocol.ts'
 import { credentialOf, forwardHeaders, hasHeader, injectTrace, setHeader } from './forward-headers.ts'
-import { HttpExchange, type ExchangeHead, type ExchangeLimits, type ExchangeRequest } from './http-exchange.ts'
+import { HttpExchange, type Connections, type ExchangeHead, type ExchangeLimits, type ExchangeRequest } from './http-exchange.ts'
 import { CanonicalBody, PassThroughBody, type ByteFilter } from './reply-bodies.ts'
 import { canonicalError, wholeCanonical, wholePassThrough } from './whole-replies.ts'
 
@@ -77,6 +77,8 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
   const limits: ExchangeLimits = { ...DEFAULT_LIMITS, ...options.timeouts, maxReplyBytes: options.maxReplyBytes ?? DEFAULT_LIMITS.maxReplyBytes }
   // Pipelining stays 1 and HTTP/2 off: an aborted call closes its own socket, and one slow reader stops no neighbour.
   const pool = new Pool(base.origin, { pipelining: 1, allowH2: false, connect: { timeout: limits.connectMs } })
+  const connections: Connections = { dispatcher: pool, opened: 0 }
+  pool.on('connect', () => void connections.opened++)
   const credential = options.apiKey === undefined ? undefined : upstream.credential(options.apiKey)
   const forwardsCredential = options.forwardCredential ?? options.apiKey === undefined
   const extraHeaders = Object.entries(options.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value] as const)
@@ -126,7 +128,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
     }
     return new Promise((resolve, reject) => {
       let head: ExchangeHead
-      const exchange = new HttpExchange(pool, prepared.request, limits, clock, { call, ...(signal === call.signal ? {} : { signal }) }, {
+      const exchange = new HttpExchange(connections, prepared.request, limits, clock, { call, ...(signal === call.signal ? {} : { signal }) }, {
         onHead(received) {
           head = received
           noteHead(call, received)
@@ -166,7 +168,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
   function get(path: string, signal: AbortSignal): Promise<{ status: number; bytes: Uint8Array }> {
     return new Promise((resolve, reject) => {
       let status = 0
-      new HttpExchange(pool, { method: 'GET', path, headers: addHeaders([]), body: null }, { ...limits, headMs: limits.connectMs, idleMs: limits.connectMs }, clock, { signal }, {
+      new HttpExchange(connections, { method: 'GET', path, headers: addHeaders([]), body: null }, { ...limits, headMs: limits.connectMs, idleMs: limits.connectMs }, clock, { signal }, {
         onHead: (head) => {
           status = head.status
           return 'whole'
@@ -187,6 +189,7 @@ export function httpBackend(upstream: HttpUpstream, options: HttpBackendOptions)
     attach: (host) => {
       clock = options.clock ?? host.clock
     },
+    callersQuota: (call) => forwardsCredential && call.wire !== undefined && credentialOf(call.wire.rawHeaders) !== undefined,
     run: (calls, signal) => calls.map((call) => start(call, signal)),
     /** Opens a connection, TLS included, so that the first call need not. */
     async warm(signal) {
@@ -225,7 +228,7 @@ function toJson(value: unknown): string {
   }
 }
 
-const isEventStream = ({ headers }: ExchangeHead): boolean => headers['content-type']?.startsWith('text/event-stream') ?? false
+const isEventStream = ({ headers }: ExchangeHead): boolean => /^text\/event-stream\b/i.test(headers['content-type'] ?? '')
 
 /** Compressed although we never ask for it: passes, but cannot be read. */
 const isEncoded = ({ headers }: ExchangeHead): boolean => headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity'

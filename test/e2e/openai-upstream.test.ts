@@ -1,7 +1,7 @@
 /** Client, gateway and upstream on real sockets: the same protocol on both sides. */
 import OpenAI from 'openai'
 import { afterEach, describe, expect, it } from 'vitest'
-import { openai } from '../../plugins/builtin.ts'
+import { openai, throttle } from '../../plugins/builtin.ts'
 import { fakeUpstream, UNARY, type FakeUpstream, type FakeUpstreamOptions } from '../support/fake-upstream.ts'
 import { httpBench, type HttpBench } from '../support/http-bench.ts'
 import { quickest } from '../support/quickest.ts'
@@ -103,6 +103,25 @@ describe('through an OpenAI-compatible upstream', () => {
     const reply = await bench.post('/v1/chat/completions', question)
     expect([reply.status, await reply.text(), reply.headers.get('retry-after')]).toEqual([503, error, '7'])
     await expect(client.chat.completions.create(question)).rejects.toMatchObject({ status: 503 })
+  })
+
+  it('whose key is over its limit waits alone; a key that all share stops all, and so does a server that says it is full', async () => {
+    const seen = async (status: number, apiKey?: string): Promise<number[]> => {
+      const upstream = await fakeUpstream({
+        answer: (req, res) => {
+          if (req.headers['x-who'] !== 'greedy') return false
+          res.writeHead(status, { 'content-type': 'application/json', 'retry-after': '60', 'x-ratelimit-limit-requests': '1', 'x-ratelimit-remaining-requests': '0', 'x-ratelimit-reset-requests': '60s' }).end('{"error":{"message":"slow down"}}')
+          return true
+        },
+      })
+      upstreams.push(upstream)
+      const bench = await httpBench({ backends: [openai({ name: 'up', baseUrl: `${upstream.url}/v1`, ...(apiKey === undefined ? {} : { apiKey }) })], governor: { plugins: [throttle()] } })
+      const ask = async (who: string): Promise<number> => (await bench.post('/v1/chat/completions', question, { authorization: `Bearer sk-${who}`, 'x-who': who })).status
+      return [await ask('modest'), await ask('greedy'), await ask('modest')]
+    }
+    expect(await seen(429)).toEqual([200, 429, 200])
+    expect(await seen(429, 'sk-shared')).toEqual([200, 429, 503])
+    expect(await seen(503)).toEqual([200, 503, 503])
   })
 
   it('an upstream that is not there is a 502 of ours', async () => {

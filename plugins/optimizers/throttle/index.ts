@@ -1,6 +1,6 @@
 /** How many at once, who is turned away, and when a provider may be asked: policies of the lane, turned by `limit-controller.ts`. */
 import { z } from 'zod'
-import { definePlugin } from '../../../src/index.ts'
+import { definePlugin, type Backend } from '../../../src/index.ts'
 import { instruments, knobs } from './declares.ts'
 import { limitController } from './limit-controller.ts'
 import { throttleLane, type ThrottledLane } from './throttle-lane.ts'
@@ -45,8 +45,10 @@ export const throttle = definePlugin({
       forLane(view) {
         const scope = { backend: view.backend }
         const external = settings.utilisationSignal === undefined ? undefined : host.signal(settings.utilisationSignal).for(scope)
+        let backend: Backend | undefined
         const lane = throttleLane(view, {
           clock: host.clock,
+          callersQuota: (call) => (backend ??= host.backends.find(({ name }) => name === view.backend))?.callersQuota?.(call) ?? false,
           limit: () => limit.value,
           utilisationTarget: () => target.value,
           budgets: settings.budgets[view.backend] ?? {},

@@ -17,14 +17,17 @@ const RETRY_SPREAD = 0.1
 
 export class ProviderLedger {
   readonly #clock: Clock
+  readonly #callersQuota: (call: Call) => boolean
   readonly #budgets: Readonly<Record<Budget, TokenBucket>>
   readonly #open = new Slot<Call, { readonly [K in Budget]: Charge }>('charges')
   #closedUntilMs = 0
   /** Unnamed 429s since the last call that was let in. */
   #unnamed = 0
 
-  constructor(limits: BudgetLimits, clock: Clock) {
+  /** `callersQuota`: see `Backend`. */
+  constructor(limits: BudgetLimits, clock: Clock, callersQuota: (call: Call) => boolean) {
     this.#clock = clock
+    this.#callersQuota = callersQuota
     this.#budgets = Object.fromEntries(BUDGETS.map((name) => [name, new TokenBucket(limits[name])])) as Record<Budget, TokenBucket>
   }
 
@@ -56,10 +59,15 @@ export class ProviderLedger {
     this.#open.set(call, { requests: requests.charge(need.requests, now), tokens: tokens.charge(need.tokens, now), inputTokens: inputTokens.charge(need.inputTokens, now), outputTokens: outputTokens.charge(need.outputTokens, now) })
   }
 
-  /** The provider's own word. `retry-after` holds for every caller, not only the one who was told. */
+  /**
+   * The provider's own word. `retry-after` holds for every caller, not only the one who was told, unless the limit is that of
+   * the caller's own key.
+   */
   answered(call: Call, reply: Pick<Reply, 'status' | 'rawHeaders'>): void {
     const now = this.#clock.monoMs()
     const truth = readRateLimits(reply.rawHeaders, this.#clock)
+    const limitIsNamed = truth.retryAfterMs !== undefined || BUDGETS.some((name) => truth[name] !== undefined)
+    if (limitIsNamed && reply.status !== 503 && reply.status !== 529 && this.#callersQuota(call)) return
     const charges = this.#open.get(call)
     for (const name of BUDGETS) {
       const one = truth[name]

@@ -12,6 +12,7 @@ export interface ThrottleLaneOptions {
   readonly limit: () => number
   readonly utilisationTarget: () => number
   readonly budgets: BudgetLimits
+  readonly callersQuota: (call: Call) => boolean
   readonly shed: boolean
   /** The backend's own utilisation, 0-1, when somebody measures it. */
   readonly externalUtilisation: () => number | undefined
@@ -47,7 +48,7 @@ const GIVE_UP_AFTER = 2
 
 export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): ThrottledLane {
   const { clock } = options
-  const ledger = new ProviderLedger(options.budgets, clock)
+  const ledger = new ProviderLedger(options.budgets, clock, options.callersQuota)
   const estimate = new WaitEstimate(lane, clock)
   const shedder = new PriorityShedder(clock.random)
   const lines = new Map<string, PatienceLine>() // capped by the classes of the configuration
