@@ -39,7 +39,7 @@ export interface Governor extends CoreGovernor {
 /** Throws a TypeError, in one clear line, for a configuration that cannot work. */
 export function createGovernor(options: GovernorOptions = {}): Governor {
   const core = createCore(options)
-  const edge = createEdge(core)
+  const edge = createEdge(core, options.tenantKey)
   const stopMoveSpans = moveSpans(core.decisions, options.tracer)
   const closeCore = core.close.bind(core)
   const consoles: MountedConsole[] = []

@@ -35,6 +35,11 @@ export interface GovernorOptions {
   stateFile?: string
   /** Measure what the loops bring: in a small share of time the knobs hold their start values. Off unless given. */
   switchback?: SwitchbackOptions
+  /**
+   * Secret behind the ids of tenants, at least 16 characters. Default: drawn at start. Name one where the same caller must
+   * have the same id after a restart, or on several machines.
+   */
+  tenantKey?: string
   clock?: Clock
   log?: Logger
   meter?: Meter

@@ -45,6 +45,7 @@ export async function buildGovernorOptions(config: Config, context: BuildContext
     loops: config.loops,
     ...(config.classes ? { classes: config.classes as readonly SloClass[] } : {}),
     ...(config.defaultClass === undefined ? {} : { defaultClass: config.defaultClass }),
+    ...(config.tenantKey === undefined ? {} : { tenantKey: config.tenantKey }),
     ...(config.switchback ? { switchback: config.switchback } : {}),
     ...(config.stateFile === undefined ? {} : await savedStates(resolve(context.file, '..', config.stateFile))),
   }

@@ -55,6 +55,8 @@ export const configSchema = z.strictObject({
   switchback: z.strictObject({ share: z.number().gt(0).max(0.5).default(0.1), blockMs: positiveMs.default(60_000), washoutMs: z.number().min(0).default(10_000) }).optional(),
   /** Keep what the loops have learned in this file, relative to the configuration. */
   stateFile: name.optional(),
+  /** Secret behind the ids of tenants: `${TENANT_KEY}`. Without: drawn at start, and ids are others after a restart. */
+  tenantKey: z.string().min(16).optional(),
   telemetry: z
     .strictObject({
       enabled: z.boolean().default(true),

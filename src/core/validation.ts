@@ -15,6 +15,13 @@ function kindOf(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value
 }
 
+/** Of what, and how much there was: numbers say nothing of anybody's text. */
+function amount({ origin, input }: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {
+  if (origin === 'string') return ` characters, got ${typeof input === 'string' ? input.length : kindOf(input)}`
+  if (origin === 'array') return ` items, got ${Array.isArray(input) ? input.length : kindOf(input)}`
+  return typeof input === 'number' ? `, got ${input}` : ''
+}
+
 function describe(issue: Issue): string {
   const at = issue.path.length === 0 ? '' : ` at ${issuePath(issue.path)}`
   switch (issue.code) {
@@ -25,9 +32,9 @@ function describe(issue: Issue): string {
     case 'invalid_value':
       return `expected one of ${issue.values.map(String).join(', ')}${at}`
     case 'too_small':
-      return `expected at least ${issue.minimum}${at}`
+      return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${amount(issue)}${at}`
     case 'too_big':
-      return `expected at most ${issue.maximum}${at}`
+      return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${amount(issue)}${at}`
     default:
       return `${issue.message}${at}`
   }

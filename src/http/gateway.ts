@@ -120,7 +120,7 @@ export function gateway(edge: Edge, options: GatewayOptions & { protocols: reado
   }
 
   function requestFor(req: EdgeRequest, { protocol, route }: RouteMatch, input: unknown, bytes: Uint8Array | undefined, facts: RequestFacts): CallRequest {
-    const caller = callerOf(req, options)
+    const caller = callerOf(req, options, edge.tenantKey)
     const receivedMs = edge.received.of(req) ?? clock.monoMs()
     const cacheClass = options.cacheClass?.(req, input)
     const query = req.url?.indexOf('?') ?? -1

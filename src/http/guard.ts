@@ -80,7 +80,7 @@ export function guard(edge: Edge, options: GuardOptions): HttpHandler {
 
   async function serve(guarded: Guarded, key: string | null): Promise<void> {
     const { req, res } = guarded
-    const caller = callerOf(req, options)
+    const caller = callerOf(req, options, edge.tenantKey)
     const receivedMs = edge.received.of(req) ?? governor.clock.monoMs()
     const timeoutMs = Math.min(caller.timeoutMs ?? Number.POSITIVE_INFINITY, options.timeoutMs ?? Number.POSITIVE_INFINITY)
     const cacheClass = options.cacheClass?.(req)

@@ -1,4 +1,5 @@
 /** What of a request becomes of its call, and what of a reply becomes of its response. */
+import { createHash } from 'node:crypto'
 import { request as httpRequest } from 'node:http'
 import { context, trace } from '@opentelemetry/api'
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace'
@@ -30,6 +31,23 @@ describe('callers', () => {
     expect(JSON.stringify(tenants)).not.toMatch(/secret/)
     const state = await (await fetch(`${bench.url}/admin/state`)).text()
     expect(state + (await bench.metrics())).not.toMatch(/secret/)
+  })
+
+  it('cannot be found by hashing a guess: ids are keyed, by a secret that is drawn at start or configured', async () => {
+    const ask = async (tenantKey?: string): Promise<string> => {
+      const backend = fakeChat()
+      const bench = await httpBench({ backends: [backend], governor: tenantKey === undefined ? {} : { tenantKey } })
+      await bench.post(chat, question, { authorization: 'Bearer guess' })
+      return backend.seen[0]?.tenant as string
+    }
+    const drawn = await ask()
+    const one = await ask('the operator’s first secret')
+    const two = await ask('the operator’s other secret')
+    expect(new Set([drawn, one, two, createHash('sha256').update('Bearer guess').digest('hex').slice(0, 32)]).size).toBe(4)
+    for (const id of [drawn, one, two]) expect(id).toMatch(/^[0-9a-f]{32}$/)
+    // The same over restarts and on other machines, where the secret is; and within a process in any case.
+    expect(await ask('the operator’s first secret')).toBe(one)
+    expect(await ask()).toBe(drawn)
   })
 
   it('cannot choose tenant, class or priority, unless their headers are trusted', async () => {
