@@ -82,7 +82,7 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
 
   /** Keeps a finished answer if it may be kept; what it replaces tells how often answers change. */
   function keep(call: Call, key: string, cacheClass: string, reply: Reply, chunks: readonly Chunk[], bytes: number): 'changed' | 'same' | 'failed' {
-    if (!mayKeep(call.operation, reply.status, chunks)) return 'failed'
+    if (!mayKeep(call, reply.status, chunks)) return 'failed'
     const old = store.get(key)
     const now = clock.monoMs()
     const digest = old && answerDigest(reply, chunks)

@@ -1,20 +1,23 @@
 /** Which answers may be kept, what they weigh, and how to tell whether one has changed. */
 import { hash } from 'node:crypto'
-import type { Chunk, Delta, Reply } from '../../../src/index.ts'
+import type { Call, Chunk, Delta, Reply } from '../../../src/index.ts'
 import { canonicalJson } from './canonical-json.ts'
 
 /** Operations whose answers must say that they are finished; one that does not was cut short. */
 const FINISHES: ReadonlySet<string> = new Set(['chat', 'completions', 'messages', 'responses'])
 
-/** Never errors, never truncations, never tool calls (their effect is the point of them). */
-export function mayKeep(operation: string, status: number, chunks: readonly Chunk[]): boolean {
+/**
+ * Never errors, never tool calls (their effect is the point of them), and no truncation but at the caller's own limit: that is
+ * part of the question, and cuts the same answer at the same place.
+ */
+export function mayKeep({ operation, maxOutputTokens }: Pick<Call, 'operation' | 'maxOutputTokens'>, status: number, chunks: readonly Chunk[]): boolean {
   if (status !== 200) return false
   let finished = false
   for (const chunk of chunks) {
     for (const delta of chunk.deltas ?? []) {
       if (delta.type === 'error' || delta.type === 'tool-start' || delta.type === 'tool-input') return false
       if (delta.type !== 'finish') continue
-      if (delta.reason !== 'stop') return false
+      if (delta.reason !== 'stop' && !(delta.reason === 'length' && maxOutputTokens !== undefined)) return false
       finished = true
     }
   }

@@ -173,6 +173,7 @@ describe('cache', () => {
 
   it.each([
     ['an error status', { status: 500 }, []],
+    ['an error status whose body nobody read', { status: 429 }, [{ type: 'finish', index: 0, reason: 'stop' }]],
     ['an error in band', {}, [{ type: 'error', code: 'x', message: 'x' }]],
     ['a truncation', {}, [{ type: 'finish', index: 0, reason: 'length' }]],
     ['a tool call', {}, [{ type: 'tool-start', index: 0, call: 0, id: 'i', name: 'n' }, { type: 'finish', index: 0, reason: 'tool-calls' }]],
@@ -180,6 +181,16 @@ describe('cache', () => {
   ] as const)('does not keep %s', async (_, head, deltas) => {
     const { host, backend, clock } = rig({}, { answer: () => ({ status: 200, ...head, rawHeaders: [], protocol: CANONICAL, stream: false, complete: true, cancel() {}, body: (async function* () { yield { tokens: 1, deltas } })() }) })
     for (let i = 0; i < 2; i++) await clock.until(host.ask({ operation: 'chat', input: { temperature: 0 } }))
+    expect(backend.calls).toHaveLength(2)
+  })
+
+  it('keeps an answer that ends where its caller said: the same limit would cut it there again', async () => {
+    const { host, backend, clock } = rig({}, { answer: () => ({ status: 200, rawHeaders: [], protocol: CANONICAL, stream: false, complete: true, cancel() {}, body: (async function* () { yield { tokens: 1, deltas: [{ type: 'text', index: 0, text: 'half' }, { type: 'finish', index: 0, reason: 'length' }] } })() }) })
+    const ask = (limit: number) => clock.until(host.ask({ operation: 'chat', input: { temperature: 0, max_tokens: limit }, maxOutputTokens: limit }))
+    await ask(5)
+    await ask(5)
+    expect(backend.calls).toHaveLength(1)
+    await ask(6)
     expect(backend.calls).toHaveLength(2)
   })
 
