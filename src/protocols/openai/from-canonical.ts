@@ -75,8 +75,8 @@ function messages(message: Message, path: string): unknown[] {
     const at = `${path}.content[${message.content.indexOf(part)}]`
     noCacheControl(part, at)
     if (part.content.some(({ type }) => type === 'image')) throw unsupported(`${at}.content`, 'tool messages hold no images')
-    if (part.isError) throw unsupported(`${at}.is_error`, 'tool messages have no error flag')
-    return { role: 'tool', tool_call_id: part.id, content: content(part.content, `${at}.content`) }
+    const result = content(part.content, `${at}.content`)
+    return { role: 'tool', tool_call_id: part.id, content: part.isError ? failed(result) : result }
   })
   if (rest.length === 0 && results.length > 0) return written
   if (message.role === 'tool') throw unsupported(`${path}.content`, 'tool messages hold results only')
@@ -95,6 +95,12 @@ function messages(message: Message, path: string): unknown[] {
     ...(calls.length === 0 ? {} : { tool_calls: calls.map(({ id, name, input }) => ({ id, type: 'function', function: { name, arguments: input } })) }),
   })
   return written
+}
+
+/** Tool messages have no error flag: models read of a failure in the result's own words, so those say it. */
+function failed(result: unknown): unknown {
+  if (Array.isArray(result)) return [{ type: 'text', text: 'Error:' }, ...(result as unknown[])]
+  return result === '' ? 'Error' : `Error: ${result as string}`
 }
 
 function noCacheControl(part: Part, path: string): void {

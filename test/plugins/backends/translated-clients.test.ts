@@ -233,13 +233,37 @@ describe('Anthropic\'s client, OpenAI\'s upstream', () => {
     ['tools[0].type', { tools: [{ type: 'web_search_20250305', name: 'web_search' }] }],
     ['messages[0].content[0].type', { messages: [{ role: 'user', content: [{ type: 'document', source: { type: 'url', url: 'https://x' } }] }] }],
     ['system.content[0].cache_control', { system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }],
-    ['messages[0].content[0].is_error', { messages: [{ role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', content: 'x', is_error: true }] }] }],
   ])('says that %s cannot be carried', async (param, extra) => {
     const { anthropicClient, upstream } = await through('openai', (_, res) => json(res, OPENAI_ANSWER))
     const error: unknown = await anthropicClient.messages.create({ ...simple, ...(extra as object) }).catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(Anthropic.BadRequestError)
     expect((error as Error).message).toContain(param)
     expect(upstream.received.filter(({ method }) => method === 'POST')).toEqual([])
+  })
+
+  it('says in words that a tool failed: there is no other place for it', async () => {
+    const { anthropicClient, upstream } = await through('openai', (_, res) => json(res, OPENAI_ANSWER))
+    await anthropicClient.messages.create({
+      ...simple,
+      messages: [
+        { role: 'assistant', content: ['a', 'b', 'c', 'd'].map((id) => ({ type: 'tool_use' as const, id, name: 'weather', input: {} })) },
+        {
+          role: 'user',
+          content: [
+            { type: 'tool_result', tool_use_id: 'a', content: 'no such city', is_error: true },
+            { type: 'tool_result', tool_use_id: 'b', is_error: true },
+            { type: 'tool_result', tool_use_id: 'c', content: [{ type: 'text', text: 'one' }, { type: 'text', text: 'two' }], is_error: true },
+            { type: 'tool_result', tool_use_id: 'd', content: 'rain', is_error: false },
+          ],
+        },
+      ],
+    })
+    expect((bodyOf(upstream) as { messages: unknown[] }).messages.slice(1)).toEqual([
+      { role: 'tool', tool_call_id: 'a', content: 'Error: no such city' },
+      { role: 'tool', tool_call_id: 'b', content: 'Error' },
+      { role: 'tool', tool_call_id: 'c', content: [{ type: 'text', text: 'Error:' }, { type: 'text', text: 'one' }, { type: 'text', text: 'two' }] },
+      { role: 'tool', tool_call_id: 'd', content: 'rain' },
+    ])
   })
 
   it('loses cache marks only where the operator said so', async () => {
