@@ -1,7 +1,7 @@
 /** The same bad days as a client of the gateway lives them; and ten thousand of them in a row. */
 import express from 'express'
 import OpenAI from 'openai'
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -23,9 +23,9 @@ interface Setup {
   readonly client: OpenAI
 }
 
-async function gateway(onRequest: (socket: Socket) => void, options: Partial<OpenAiOptions> = {}): Promise<Setup> {
+async function gateway(onRequest: (socket: Socket, bytes: Buffer) => void, options: Partial<OpenAiOptions> = {}): Promise<Setup> {
   // The first connection is the gateway's own, before it is ready.
-  const upstream = await rawUpstream((socket) => onRequest(socket))
+  const upstream = await rawUpstream(onRequest)
   const governor = createGovernor({ backends: [openai({ name: 'up', baseUrl: upstream.url, models: ['m'], timeouts: { connectMs: 500, ...options.timeouts }, ...options })] })
   await governor.start()
   const app = express()
@@ -83,6 +83,51 @@ describe('after headers: an error in band', () => {
     expect((error as Error).message).toMatch(message)
     await waitFor(() => governor.lane('up').inFlight === 0 && upstream.open.size === 0)
   })
+})
+
+it('a stream that announced its length and breaks: the error in band is not cut off by that length', async () => {
+  const { client } = await gateway((socket) => {
+    socket.write(`HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: ${TOKEN.length + 5}\r\n\r\n${TOKEN}`)
+    setTimeout(() => socket.end(), 30)
+  })
+  const stream = await client.chat.completions.create({ ...ASK, stream: true })
+  const error: unknown = await (async () => { for await (const _ of stream); })().catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(OpenAI.APIError)
+  expect((error as Error).message).toMatch(/broke off/)
+})
+
+it('a client that reads slowly: upstream is held back through the whole gateway, memory flat', async () => {
+  const block = piece(TOKEN.replace('"a"', `"${'x'.repeat(32 * 1024)}"`))
+  let sent = 0
+  const { server, governor, upstream } = await gateway((socket, bytes) => {
+    if (bytes.toString().startsWith('GET')) return void socket.end(json('{"data":[]}'))
+    socket.write(SSE_HEAD)
+    const more = (): void => {
+      while (!socket.destroyed) {
+        sent += block.length
+        if (!socket.write(block)) return
+      }
+    }
+    socket.on('drain', more)
+    more()
+  }, { maxReplyBytes: 1024 ** 3 })
+  const { arrayBuffers } = process.memoryUsage()
+  const body = JSON.stringify({ ...ASK, stream: true })
+  const client = connect(server.port, '127.0.0.1')
+  client.write(`POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+  client.pause()
+  await waitFor(() => sent > 0)
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  const stuck = sent
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  expect(sent).toBe(stuck)
+  // Kernel buffers of two connections, and ours between them.
+  expect(stuck).toBeLessThan(32 * 1024 * 1024)
+  expect(process.memoryUsage().arrayBuffers - arrayBuffers).toBeLessThan(16 * 1024 * 1024)
+  client.resume()
+  await waitFor(() => sent > 2 * stuck)
+  client.destroy()
+  await waitFor(() => governor.lane('up').inFlight === 0 && upstream.open.size === 0)
 })
 
 it('10,000 faulted calls: every slot back, no socket left, the heap where it was', { timeout: 180_000 }, async () => {
