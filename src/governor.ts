@@ -44,6 +44,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
   const log = options.log ?? SILENT
   const classes = options.classes ?? DEFAULT_CLASSES
   const classByName = new Map(classes.map((slo) => [slo.name, slo]))
+  if (classByName.size < classes.length) throw new TypeError(`classes: expected names of their own, got ${classes.map(({ name }) => name).join(', ')}`)
   const defaultClass = options.defaultClass === undefined ? classes[0] : classByName.get(options.defaultClass)
   if (!defaultClass) throw new TypeError(`defaultClass: expected one of ${[...classByName.keys()].join(', ')}, got ${options.defaultClass}`)
 

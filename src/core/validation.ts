@@ -15,6 +15,9 @@ function kindOf(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value
 }
 
+/** A number of another kind is named: 1.5, NaN. */
+const NUMERIC: ReadonlySet<string> = new Set(['number', 'int'])
+
 /** Of what, and how much there was: numbers say nothing of anybody's text. */
 function amount({ origin, input }: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {
   if (origin === 'string') return ` characters, got ${typeof input === 'string' ? input.length : kindOf(input)}`
@@ -26,7 +29,7 @@ function describe(issue: Issue): string {
   const at = issue.path.length === 0 ? '' : ` at ${issuePath(issue.path)}`
   switch (issue.code) {
     case 'invalid_type':
-      return `expected ${issue.expected === 'record' ? 'object' : issue.expected}, got ${kindOf(issue.input)}${at}`
+      return `expected ${issue.expected === 'record' ? 'object' : issue.expected}, got ${NUMERIC.has(issue.expected) && typeof issue.input === 'number' ? issue.input : kindOf(issue.input)}${at}`
     case 'unrecognized_keys':
       return `unknown key ${issue.keys.map((key) => JSON.stringify(key)).join(', ')}${at}`
     case 'invalid_value':
@@ -35,6 +38,8 @@ function describe(issue: Issue): string {
       return `expected ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${amount(issue)}${at}`
     case 'too_big':
       return `expected ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${amount(issue)}${at}`
+    case 'invalid_format':
+      return `${issue.format === 'url' ? 'expected a URL' : issue.message}${at}`
     default:
       return `${issue.message}${at}`
   }

@@ -1,11 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { NATIVE_KNOBS } from '../../plugins/backends/native/native-declares.ts'
 import { builtin } from '../../plugins/builtin.ts'
 import { createGovernor } from '../../src/index.ts'
 import { buildGovernorOptions } from '../../src/config/build.ts'
 import { loadConfig } from '../../src/config/load-config.ts'
+import { knobEnvName } from '../../src/knobs/knob-spec.ts'
 import { repositoryRoot } from '../support/data.ts'
 
 let folder: string
@@ -71,6 +73,9 @@ describe('configuration files', () => {
     ['an unknown plugin', `${GOOD}plugins: [cach]`, expect.stringMatching(/^FILE: expected one of .*, a module path or a package, got "cach" at plugins\[0\]$/)],
     ['two plugins in one entry', `${GOOD}plugins: [{ cache: {}, throttle: {} }]`, 'FILE: expected one name, got 2 at plugins[0]'],
     ['a secret too short to be one', `${GOOD}tenantKey: geheim`, 'FILE: expected at least 16 characters, got 6 at tenantKey'],
+    ['a number that is none', `${GOOD}classes: [{ name: a, startMs: .nan }]`, 'FILE: expected number, got NaN at classes[0].startMs'],
+    ['a part of a whole', `${GOOD}gateway: { maxBodyBytes: 1.5 }`, 'FILE: expected int, got 1.5 at gateway.maxBodyBytes'],
+    ['an address that is none', 'backends: { x: { type: openai, baseUrl: "not a url" } }', 'FILE: backends.x: expected a URL at baseUrl'],
     ['a missing variable', 'backends: { x: { type: openai, baseUrl: "http://a", apiKey: "${NO_SUCH_KEY}" } }', 'FILE: the environment variable NO_SUCH_KEY is not set at backends.x.apiKey'],
     ['broken YAML', 'backends: [}', expect.stringMatching(/^FILE: .*line 1/)],
   ])('say what is wrong in one line: %s', async (_name, text, expected) => {
@@ -80,6 +85,12 @@ describe('configuration files', () => {
   it('say when there is no file, and when it is of no known kind', async () => {
     await expect(loadConfig(join(folder, 'none.yaml'))).rejects.toThrow(/there is no such file/)
     await expect(load('', {}, 'a.toml')).rejects.toThrow(/expected a \.yaml, \.yml, \.json, \.ts or \.js file/)
+  })
+
+  it('name each class once', async () => {
+    const file = put('flyball.config.yaml', `${GOOD}classes: [{ name: a }, { name: a }]`)
+    const options = await buildGovernorOptions(await loadConfig(file, { env: {} }), { registry: builtin, file })
+    expect(() => createGovernor(options)).toThrow('classes: expected names of their own, got a, a')
   })
 
   it('take secrets and the port from the environment', async () => {
@@ -102,6 +113,21 @@ describe('configuration files', () => {
     await again.close()
     const wrong = { ...(await buildGovernorOptions(await loadConfig(file, { env: {} }), { registry: builtin, file })), env: { FLYBALL_LANE_MAX_QUEUE: 'many' } }
     expect(() => createGovernor(wrong)).toThrow('FLYBALL_LANE_MAX_QUEUE: expected a whole number in 0..1000000 ({call}), got many')
+  })
+
+  it('leave every knob there is to its environment variable', async () => {
+    const file = put('flyball.config.yaml', `${GOOD}plugins: [{ outside: {} }, genai, usage, cache, throttle, priority, batching, warmup]\n`)
+    const options = await buildGovernorOptions(await loadConfig(file, { env: {} }), { registry: builtin, file })
+    const native = { knobs: NATIVE_KNOBS, name: 'n', provider: 'x', models: ['n'], limits: { slots: 1, maxBatch: 1, batching: 'none' as const }, run: () => [], async close() {} }
+    const build = (env: Record<string, string>) => createGovernor({ ...options, backends: [native], env })
+    const plain = build({})
+    const specs = [...plain.knobs.all()].map(({ spec }) => spec)
+    await plain.close()
+    expect(specs.length).toBe((readFileSync(join(repositoryRoot, 'docs', 'reference.md'), 'utf8').match(/`FLYBALL_\w+`/g) ?? []).length)
+    const other = (spec: (typeof specs)[number]): number => (spec.default === spec.max ? spec.min : spec.max)
+    const turned = build(Object.fromEntries(specs.map((spec) => [knobEnvName(spec.name), String(other(spec))])))
+    for (const spec of specs) expect(turned.knobs.get(spec.name).for({ backend: 'up', class: 'batch', model: 'm' }).value, spec.name).toBe(other(spec))
+    await turned.close()
   })
 
   it('bring in plugins of others by module path, with options', async () => {
