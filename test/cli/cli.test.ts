@@ -125,12 +125,29 @@ describe('flyball check-config', () => {
     const variables = { FLYBALL_THROTTLE_LIMT: '5', FLYBALL_THROTTLE_LIMIT: '5', FLYBALL_NATIVE_ISA: 'scalar', FLYBALL_PORT: '1' }
     const warned = await run(['check-config', writeConfig(upstream)], variables)
     expect([warned.code, warned.stderr]).toEqual([0, 'flyball: FLYBALL_THROTTLE_LIMT: there is no such knob\n'])
+    // Nor do backends that nobody has, and models that another one serves already.
+    const twice = `backends:\n  a: { type: openai, baseUrl: "http://127.0.0.1:1", models: [m] }\n  b: { type: openai, baseUrl: "http://127.0.0.1:1", models: [m, n] }\n  c: { type: openai, baseUrl: "http://127.0.0.1:1" }\n  d: { type: openai, baseUrl: "http://127.0.0.1:1" }\n`
+    const more = `plugins: [throttle, { outside: { pages: [{ backend: vlm, url: "http://127.0.0.1:1/metrics", source: vllm }] } }]\nknobs: { "throttle.limit{backend=B}": 5 }\n`
+    const doubtful = join(folder, 'doubtful.yaml')
+    writeFileSync(doubtful, twice + more)
+    expect((await run(['check-config', doubtful])).stderr.split('\n').sort()).toEqual([
+      '',
+      'flyball: backends.b: gets no calls for m: backends.a serves it and is listed before it',
+      'flyball: backends.d: gets no calls: backends.c serves any model and is listed before it',
+      'flyball: knobs.throttle.limit{backend=B}: there is no backend B',
+      expect.stringMatching(/^flyball: outside\.\w+: there is no backend vlm$/),
+    ])
     // Nobody was asked anything.
     expect(upstream.requests).toEqual([])
   })
 })
 
 describe('flyball serve', () => {
+  it('keeps idle connections for longer than load balancers do: one that we close first breaks under their next request', async () => {
+    const { url } = await serve()
+    expect((await fetch(new URL('/livez', url))).headers.get('keep-alive')).toBe('timeout=75')
+  })
+
   it('serves what the file says: gateway, metrics, probes, admin', async () => {
     const { ask, url, cli, upstream } = await serve()
     const reply = await ask()

@@ -12,9 +12,9 @@ import type { HttpHandler } from '../../http/http-types.ts'
 import { startTelemetry, type Telemetry } from '../../telemetry/start.ts'
 import { cliLog } from '../cli-log.ts'
 import { governorFor, readConfig } from '../configured.ts'
+import { doubts } from '../doubts.ts'
 import { closeServer, listenOn } from '../listen.ts'
 import { rehearse } from '../rehearse.ts'
-import { strayVariables } from '../stray-variables.ts'
 
 /** What changes as a whole on a reload. */
 interface Generation {
@@ -60,8 +60,8 @@ async function serve(flags: Flags): Promise<void> {
   const keep = (governor: Governor): DecisionFile | undefined =>
     flags.decisions === undefined ? undefined : keepDecisions(governor.decisions, flags.decisions, { onError: (error) => log.error({ err: error }, 'decisions cannot be written') })
   let current = generationOf(await governorFor(config, flags.config, log, saved ? { savedStates: saved.states } : {}), config)
-  const stray = strayVariables(current.governor)
-  if (stray.length > 0) log.warn({ variables: stray }, 'these environment variables name no knob')
+  const doubt = ({ governor }: Generation, { knobs }: Config): void => doubts(governor, knobs).forEach((line) => log.warn({}, line))
+  doubt(current, config)
   let kept = keep(current.governor)
   const servers = appsFor(config, () => current)
   const host = flags.host ?? config.listen.host
@@ -85,6 +85,7 @@ async function serve(flags: Flags): Promise<void> {
       await next.governor.start()
       // From here on new requests go to the new one; the old one finishes what it has.
       current = next
+      doubt(next, fresh)
       kept?.close()
       kept = keep(next.governor)
       log.info({ config: flags.config }, 'the configuration was reloaded')
@@ -117,6 +118,9 @@ function definedOnly<T extends object>(given: T): { [K in keyof T]: Exclude<T[K]
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> }
 }
 
+/** Longer than the minute after which load balancers let an idle connection go: they must be the first to close it, ms. */
+const KEEP_ALIVE_MS = 75_000
+
 function appsFor(config: Config, current: () => Generation): { main: Server; admin?: Server } {
   const app = express()
   app.disable('x-powered-by')
@@ -125,7 +129,7 @@ function appsFor(config: Config, current: () => Generation): { main: Server; adm
   app.get('/metrics', (req, res) => current().metrics(req, res))
   const { enabled, port } = config.admin
   if (enabled && port === undefined) mountAdmin(app, current)
-  const main = createServer(app)
+  const main = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, app)
   if (!enabled || port === undefined) return { main }
   const adminApp = express()
   adminApp.disable('x-powered-by')
