@@ -1,158 +1,152 @@
 /**
- * The same question in real time, smaller: a batched function backend whose cost curve no tuning has seen, and the native
- * engine. Each is run, its plant is fitted to what was seen, and the simulator is asked what it would have said.
+ * The same question in real time, smaller: a batched function whose cost curve no tuning has seen, and the native engine.
+ * A plant is fitted to one run of each, a ramp without control; what the simulator then says of other policies under other
+ * loads is held against what happened. No row was fitted to itself.
  */
+import { mkdtempSync, rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { runQuantize } from '../../plugins/backends/native/quantize.ts'
 import { batching, native, priority, throttle } from '../../plugins/builtin.ts'
 import { fixed } from '../../plugins/rivals/index.ts'
-import { createGovernor, systemClock, type Backend, type Plugin, type SloClass } from '../../src/index.ts'
-import { fitBatchServer, fitLlmServer, type Fitted, type StreamPoint } from '../../src/sim/fit.ts'
-import { simulate } from '../../src/sim/simulate.ts'
-import { generate, type GeneratedWorkload } from '../../src/sim/workload/workload.ts'
 import { batchFunctionBackend } from '../../src/core/function-backend.ts'
+import type { Backend, Plugin, SloClass } from '../../src/index.ts'
+import type { Fitted } from '../../src/sim/fit.ts'
+import { fitBatchServer } from '../../src/sim/fit-batch-server.ts'
+import { fitLlmServer } from '../../src/sim/fit-llm-server.ts'
+import { simulate } from '../../src/sim/simulate.ts'
+import type { TraceRequest } from '../../src/sim/simulated-request.ts'
+import { bursts, generate, type GeneratedWorkload, type Mix, type WorkloadPhase } from '../../src/sim/workload/workload.ts'
+import { writeRandomModel } from '../techniques/random-model.ts'
+import { tokensOf } from '../techniques/workload.ts'
+import { drive, wait, type CallOptions, type Driven } from './real-drive.ts'
+import { mean, median } from './statistics.ts'
 
-interface RealRow {
+export interface RealRow {
   readonly backend: string
+  readonly workload: string
   readonly policy: string
+  readonly offered: number
   readonly real: number
   readonly simulated: number
-  readonly offered: number
 }
 
-interface Observation {
-  readonly work: number
-  readonly ms: number
-  seenMs?: number
+interface Served {
+  readonly name: string
+  readonly open: () => Promise<Backend>
+  readonly classes: readonly SloClass[]
+  readonly callOf: (request: TraceRequest, index: number) => CallOptions
+  readonly policies: Readonly<Record<string, () => Plugin[]>>
+  readonly ramp: GeneratedWorkload
+  readonly workloads: Readonly<Record<string, GeneratedWorkload>>
+  readonly fit: (driven: Driven) => Fitted
 }
 
-const wait = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms))
+type Out = (line: string) => void
+
+export async function real({ out, json }: { out: Out; json?: string }): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'flyball-goodput-'))
+  try {
+    const reports = [await measure(batchedFunction(), out), await measure(await nativeEngine(await modelIn(folder), out), out)]
+    const rows = reports.flatMap((report) => report.rows)
+    out(`\n${'backend'.padEnd(10)}${'workload'.padEnd(10)}${'policy'.padEnd(28)}  real  simulated  offered`)
+    for (const row of rows) out(`${row.backend.padEnd(10)}${row.workload.padEnd(10)}${row.policy.padEnd(28)}  ${row.real.toFixed(3)}  ${row.simulated.toFixed(3)}      ${row.offered}`)
+    const differences = rows.map((row) => Math.abs(row.real - row.simulated))
+    const ratios = { realVsSimulatedMean: mean(differences), realVsSimulatedWorst: Math.max(...differences) }
+    out(`real − simulated: ${ratios.realVsSimulatedMean.toFixed(3)} on average, ${ratios.realVsSimulatedWorst.toFixed(3)} at most`)
+    if (json !== undefined) await writeFile(json, `${JSON.stringify({ name: 'goodput-real', ratios, reports }, null, 1)}\n`)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function measure(served: Served, out: Out): Promise<{ rows: RealRow[]; fitted: Fitted; loopBusy: number }> {
+  const run = async (made: GeneratedWorkload, plugins: Plugin[]): Promise<Driven> => drive({ ...served, backend: await served.open(), requests: made.requests, plugins })
+  const fitted = served.fit(await run(served.ramp, []))
+  out(`${served.name}: plant fitted to ${fitted.quality.points} points of the ramp, median error ${(fitted.quality.medianError * 100).toFixed(1)}%: ${JSON.stringify(fitted.plant)}`)
+  const rows: RealRow[] = []
+  const busy: number[] = []
+  for (const [workload, made] of Object.entries(served.workloads)) {
+    for (const [policy, plugins] of Object.entries(served.policies)) {
+      const before = performance.eventLoopUtilization()
+      const { goodput } = await run(made, plugins())
+      busy.push(performance.eventLoopUtilization(before).utilization)
+      const simulated = await simulate({ ...made, plant: fitted.plant, classes: served.classes, plugins: plugins(), seed: 1, client: { retries: 0 } })
+      rows.push({ backend: served.name, workload, policy, offered: made.requests.length, real: goodput, simulated: simulated.goodput })
+    }
+  }
+  out(`${served.name}: the event loop, which sends all calls as well, was busy ${(median(busy) * 100).toFixed(0)}% of the time (at most ${(Math.max(...busy) * 100).toFixed(0)}%)`)
+  return { rows, fitted, loopBusy: Math.max(...busy) }
+}
+
+const phase = (mix: readonly Mix[]) => (name: string, durationS: number, perS: WorkloadPhase['perS']): WorkloadPhase => ({ name, durationS, perS, mix })
+/** From nothing to this much. */
+const rampTo = (perS: number, durationS: number) => (atS: number): number => (perS * atS) / durationS
 
 /** Sub-linear, with a step at 12 items: none of the plants that controllers were tuned on looks like this. */
 const curveMs = (items: number): number => 25 + 9 * items ** 0.85 + (items > 12 ? 30 : 0)
+const MAX_BATCH = 64
 
-export async function real({ out, json }: { out: (line: string) => void; json?: string }): Promise<void> {
-  const rows: RealRow[] = []
-  const classes: SloClass[] = [{ name: 'interactive', priority: 0, startMs: 250, e2eMs: 400, quantile: 0.95 }]
-  const made = generate(
-    [
-      { name: 'steady', durationS: 12, perS: 60, mix: [{ share: 1, work: 1 }] },
-      { name: 'overload', durationS: 10, perS: 240, mix: [{ share: 1, work: 1 }] },
-      { name: 'after', durationS: 10, perS: 60, mix: [{ share: 1, work: 1 }] },
-    ],
-    1,
-  )
-  const policies: Record<string, () => Plugin[]> = {
-    flyball: () => [throttle(), priority(), batching()],
-    'static batch 8, queue 32': () => [fixed({ batch: 8, queue: 32 })],
-    'static batch 32, queue 32': () => [fixed({ batch: 32, queue: 32 })],
-    'no control': () => [],
-  }
-  const seen: Observation[] = []
-  const results: { policy: string; goodput: number; offered: number }[] = []
-  for (const [policy, make] of Object.entries(policies)) {
-    const runs: Observation[] = []
-    const backend = batchFunctionBackend('function', async (items: readonly unknown[]) => {
-      const from = systemClock.monoMs()
+function batchedFunction(): Served {
+  const during = phase([{ share: 1, work: 1 }])
+  return {
+    name: 'function',
+    open: () => Promise.resolve(batchFunctionBackend('function', async (items: readonly unknown[]) => {
       await wait(curveMs(items.length))
-      runs.push({ work: items.length, ms: systemClock.monoMs() - from })
       return items.map(() => 1)
-    }, { maxBatch: 64 })
-    results.push({ policy, ...(await drive(backend, made, make(), classes, () => ({ input: 1, work: 1, stream: false }), { onRuns: (seenMs) => runs.forEach((run, i) => { if (seenMs[i] !== undefined) run.seenMs = seenMs[i] }) })) })
-    seen.push(...runs)
+    }, { maxBatch: MAX_BATCH })),
+    classes: [{ name: 'interactive', priority: 0, startMs: 250, e2eMs: 400, quantile: 0.95 }],
+    callOf: () => ({ operation: 'function', model: 'function', cacheKey: null, input: 1, work: 1, stream: false }),
+    policies: { flyball: () => [throttle(), priority(), batching()], 'static batch 8, queue 32': () => [fixed({ batch: 8, queue: 32 })], 'static batch 32, queue 32': () => [fixed({ batch: 32, queue: 32 })], 'no control': () => [] },
+    ramp: generate([during('ramp', 15, rampTo(250, 15))], 1),
+    workloads: { steps: generate([during('steady', 6, 60), during('overload', 6, 240), during('after', 6, 60)], 2) },
+    fit: ({ batches }) => fitBatchServer(batches, { name: 'function', slots: 1, maxBatch: MAX_BATCH }),
   }
-  const fitted: Fitted = fitBatchServer(seen, { name: 'function', slots: 1, maxBatch: 64 })
-  out(`batched function: plant fitted to ${fitted.quality.points} batches, median error ${(fitted.quality.medianError * 100).toFixed(1)}%: ${JSON.stringify(fitted.plant)}`)
-  for (const { policy, goodput, offered } of results) {
-    const simulated = await simulate({ ...made, plant: fitted.plant, classes, plugins: (policies[policy] as () => Plugin[])(), seed: 1, client: { retries: 0 } })
-    rows.push({ backend: 'function', policy, real: goodput, simulated: simulated.goodput, offered })
-  }
-  const model = process.env['FLYBALL_BENCH_MODEL'] ?? '../shared/data/models/stories260K-q8_0.gguf'
-  try {
-    rows.push(...(await nativeRows(model, out)))
-  } catch (error) {
-    out(`native engine: skipped (${(error as Error).message.split('\n')[0]})`)
-  }
-  out(`\n${'backend'.padEnd(12)}${'policy'.padEnd(30)} real    simulated  offered`)
-  for (const row of rows) out(`${row.backend.padEnd(12)}${row.policy.padEnd(30)} ${row.real.toFixed(3)}   ${row.simulated.toFixed(3)}      ${row.offered}`)
-  if (json !== undefined) await writeFile(json, `${JSON.stringify({ name: 'goodput-real', rows, fitted }, null, 1)}\n`)
 }
 
-const TOKENS = 40
-
-export async function nativeRows(model: string, out: (line: string) => void): Promise<RealRow[]> {
-  const classes: SloClass[] = [{ name: 'interactive', priority: 0, ttftMs: 1_000, itlMs: 40, quantile: 0.95 }]
-  const mix = [{ share: 1, inputTokens: 8, outputTokens: TOKENS, stream: true }]
-  const request = (): { input: unknown; work: number; stream: boolean; operation: string; canonical: () => never } => {
-    const canonical = { kind: 'completion', model: 'native', prompts: ['Once upon a time'], stream: true, includeUsage: true, sampling: { maxTokens: TOKENS, temperature: 0 } }
-    return { input: canonical, work: TOKENS + 8, stream: true, operation: 'completions', canonical: () => canonical as never }
-  }
-  // What it can do on this machine now, so that the overload is one.
-  const probe = generate([{ name: 'all at once', durationS: 0.2, perS: 600, mix }], 1)
-  const probeMs = systemClock.monoMs()
-  await drive(await native({ name: 'native', model } as Parameters<typeof native>[0]), probe, [], classes, request)
-  const capacityPerS = probe.requests.length / ((systemClock.monoMs() - probeMs) / 1_000)
-  out(`native engine: about ${capacityPerS.toFixed(0)} calls/s; offered 0.5, then 2.5 times as many`)
-  const made = generate([{ name: 'steady', durationS: 10, perS: 0.5 * capacityPerS, mix }, { name: 'overload', durationS: 10, perS: 2.5 * capacityPerS, mix }], 2)
-  const policies: Record<string, () => Plugin[]> = { flyball: () => [throttle(), priority()], 'static limit 8, queue 16': () => [fixed({ limit: 8, queue: 16 })], 'no control': () => [] }
-  // Without control most calls wait inside the engine: their number says nothing about what runs together.
-  const points: StreamPoint[] = []
-  const results: { policy: string; goodput: number; offered: number }[] = []
-  for (const [policy, make] of Object.entries(policies)) {
-    const backend = await native({ name: 'native', model } as Parameters<typeof native>[0])
-    results.push({ policy, ...(await drive(backend, made, make(), classes, request, { onPoint: (point) => { if (policy !== 'no control') points.push(point) } })) })
-  }
-  const { plant, quality } = fitLlmServer(points, { name: 'native' })
-  out(`native engine: plant fitted to ${quality.points} calls, median ITL error ${(quality.medianError * 100).toFixed(1)}%: ${JSON.stringify(plant)}`)
-  const rows: RealRow[] = []
-  for (const { policy, goodput, offered } of results) {
-    const simulated = await simulate({ ...made, plant, classes, plugins: (policies[policy] as () => Plugin[])(), seed: 1, client: { retries: 0 } })
-    rows.push({ backend: 'native', policy, real: goodput, simulated: simulated.goodput, offered })
-  }
-  return rows
+/** A real model when one is named; else one that costs what a model of 33.6M parameters costs and says noise. */
+async function modelIn(folder: string): Promise<string> {
+  const named = process.env['FLYBALL_BENCH_MODEL']
+  if (named !== undefined) return named
+  const [wide, narrow] = [join(folder, 'random-f32.gguf'), join(folder, 'random-q8_0.gguf')]
+  writeRandomModel(wide)
+  await runQuantize({ input: wide, output: narrow, type: 'q8_0' })
+  return narrow
 }
 
-/** Open loop against the running backend. */
-async function drive(
-  backend: Backend,
-  made: GeneratedWorkload,
-  plugins: Plugin[],
-  classes: readonly SloClass[],
-  request: () => object,
-  { onPoint, onRuns }: { onPoint?: (point: StreamPoint) => void; onRuns?: (seenMs: readonly number[]) => void } = {},
-): Promise<{ goodput: number; offered: number }> {
-  const governor = createGovernor({ backends: [backend], plugins, classes, env: {} })
-  await governor.start()
-  const model = Array.isArray(backend.models) ? (backend.models[0] as string) : backend.name
-  /** By the moment of dispatch: until the last call of the run had settled. One slot, so the order is that of the runs. */
-  const seenMs = new Map<number, number>()
-  governor.onCallSettled(({ settlement }) => {
-    const { dispatchedMs, endMs } = settlement?.timings ?? {}
-    if (dispatchedMs !== undefined && endMs !== undefined) seenMs.set(dispatchedMs, Math.max(seenMs.get(dispatchedMs) ?? 0, endMs - dispatchedMs))
-  })
-  const startMs = systemClock.monoMs()
-  let met = 0
-  let failure: unknown
-  const { sloMet } = await import('../../src/core/slo-met.ts')
-  await Promise.all(
-    made.requests.map(async (one) => {
-      await wait(Math.max(0, startMs + one.atMs - systemClock.monoMs()))
-      const call = governor.call({ operation: 'function', model, cacheKey: null, ...request() } as Parameters<typeof governor.call>[0])
-      const concurrency = governor.lane(backend.name).inFlight + 1
-      try {
-        const reply = await governor.send(call)
-        for await (const _ of reply.body) void _
-      } catch (error) {
-        failure ??= error
-      }
-      if (call.settlement && sloMet(call, call.settlement)) met++
-      const { dispatchedMs, firstTokenMs, endMs } = call.timings
-      if (onPoint && call.settlement?.outcome === 'ok' && dispatchedMs !== undefined && firstTokenMs !== undefined && endMs !== undefined) {
-        onPoint({ inputTokens: call.usage.inputTokens, outputTokens: call.usage.outputTokens, ttftMs: firstTokenMs - dispatchedMs, decodeMs: endMs - firstTokenMs, concurrency })
-      }
-    }),
-  )
-  await governor.close()
-  onRuns?.([...seenMs].sort(([a], [b]) => a - b).map(([, ms]) => ms))
-  if (met === 0 && failure !== undefined) throw failure instanceof Error ? failure : new Error(String(failure))
-  return { goodput: met / made.requests.length, offered: made.requests.length }
+const SEQUENCES = 64
+const PROBE_CALLS = 6 * SEQUENCES
+
+async function nativeEngine(model: string, out: Out): Promise<Served> {
+  const mix: Mix[] = [{ share: 1, inputTokens: 100, outputTokens: 40, spread: 0.4, stream: true }]
+  const open = (): Promise<Backend> => native({ name: 'native', model, modelName: 'model', maxSequences: SEQUENCES })
+  const callOf = ({ inputTokens, outputTokens, atMs }: TraceRequest, index: number): CallOptions => {
+    // No two prompts begin alike: the engine would not compute what it has kept.
+    const canonical = { kind: 'completion', model: 'model', prompts: [tokensOf(inputTokens, 1 + index + Math.round(atMs))], stream: true, includeUsage: true, sampling: { maxTokens: outputTokens, temperature: 0 } } as const
+    return { operation: 'completions', model: 'model', cacheKey: null, input: canonical, work: inputTokens + outputTokens, maxOutputTokens: outputTokens, stream: true, canonical: () => canonical as never }
+  }
+  // What it can do on this machine now, so that the overload is one, and how fast tokens come when it is full.
+  const classes = (itlMs: number): SloClass[] => [{ name: 'interactive', priority: 0, ttftMs: 500, itlMs, quantile: 0.95 }]
+  const probe = generate([phase(mix)('all at once', 0.01, PROBE_CALLS * 100)], 1)
+  const { spanMs, calls } = await drive({ backend: await open(), requests: probe.requests, plugins: [], classes: classes(1_000), callOf })
+  const perS = (calls.length * 1_000) / spanMs
+  const fullItlMs = median(calls.map(({ firstMs, endMs, outputTokens }) => (endMs - firstMs) / Math.max(1, outputTokens - 1)))
+  const itlMs = Number((0.5 * fullItlMs).toPrecision(2))
+  out(`native: about ${perS.toFixed(0)} calls/s, ${fullItlMs.toFixed(1)} ms a token with ${SEQUENCES} at once; the target is ${itlMs} ms a token`)
+  const during = phase(mix)
+  return {
+    name: 'native',
+    open,
+    classes: classes(itlMs),
+    callOf,
+    policies: { flyball: () => [throttle(), priority()], 'static limit 8, queue 16': () => [fixed({ limit: 8, queue: 16 })], 'static limit 32, queue 16': () => [fixed({ limit: 32, queue: 16 })], 'no control': () => [] },
+    ramp: generate([during('ramp', 12, rampTo(1.3 * perS, 12))], 1),
+    workloads: {
+      steps: generate([during('steady', 6, 0.5 * perS), during('overload', 6, 2 * perS), during('after', 4, 0.5 * perS)], 2),
+      bursts: generate([during('bursts', 10, bursts(2 * perS, 0.5, 1))], 3),
+    },
+    fit: (driven) => fitLlmServer(driven.calls, { name: 'native', maxSequences: SEQUENCES }),
+  }
 }

@@ -1,7 +1,10 @@
 /** `flyball fit FILE`: parameters of a plant that behaves like the backend whose spans these are. */
 import { writeFile } from 'node:fs/promises'
 import { Option, type Command } from 'commander'
-import { fitBatchServer, fitHostedApi, fitLlmServer, type Fitted } from '../../sim/fit.ts'
+import type { Fitted } from '../../sim/fit.ts'
+import { fitBatchServer } from '../../sim/fit-batch-server.ts'
+import { fitHostedApi } from '../../sim/fit-hosted-api.ts'
+import { fitLlmServer } from '../../sim/fit-llm-server.ts'
 import { observedIn, type Observed } from '../../sim/fit-spans.ts'
 import { someNumber, wholeNumber } from '../numbers.ts'
 

@@ -1,4 +1,4 @@
-/** Plant (a): a server that runs whole batches. t(W) = base + perWork·W, steeper past a cliff, nothing past its memory. */
+/** Plant (a): a server that runs whole batches. t(W) = base + perWork·W, steeper past a cliff, or as measured; nothing past its memory. */
 import { z } from 'zod'
 import type { BackendLimits } from '../../core/backend.ts'
 import type { Call } from '../../core/call.ts'
@@ -18,12 +18,12 @@ export const batchServerParameters = z.strictObject({
   /** Above this much work each further unit costs `cliffFactor` times as much. */
   cliffWork: z.number().positive().optional(),
   cliffFactor: z.number().min(1).default(4),
+  /** Measured [work, ms], by work: in between it is straight, beyond the last point each unit costs `perWorkMs`. In place of base, price and cliff. */
+  curve: z.array(z.tuple([z.number().positive(), z.number().min(0)])).min(2).refine((points) => points.every(([work], i) => i === 0 || work > (points[i - 1]?.[0] ?? 0)), 'expected points in order of work').optional(),
   /** More work than this does not fit: the run fails after `baseMs`. */
   memoryWork: z.number().positive().optional(),
   /** Tell the lane about `memoryWork`, as a real server's configuration would. */
   declareMemory: z.boolean().default(true),
-  /** What the host itself does for each call, before a run and again after it, one call at a time for all slots, ms. */
-  hostCallMs: z.number().min(0).default(0),
   /** Relative spread of run times (log-normal sigma). */
   noise: z.number().min(0).default(0.05),
 })
@@ -31,8 +31,18 @@ export type BatchServerParameters = z.output<typeof batchServerParameters>
 
 /** Mean run time at this much work, ms. */
 export function batchTimeMs(p: BatchServerParameters, work: number): number {
+  if (p.curve) return onCurve(p.curve, p.perWorkMs, work)
   const beyond = p.cliffWork === undefined ? 0 : Math.max(0, work - p.cliffWork)
   return p.baseMs + p.perWorkMs * (work - beyond) + p.perWorkMs * p.cliffFactor * beyond
+}
+
+function onCurve(curve: readonly (readonly [number, number])[], perWorkMs: number, work: number): number {
+  const [lastWork, lastMs] = curve.at(-1) as [number, number]
+  if (work >= lastWork) return lastMs + perWorkMs * (work - lastWork)
+  const next = curve.findIndex(([at]) => at >= work)
+  const [highWork, highMs] = curve[next] as [number, number]
+  const [lowWork, lowMs] = curve[next - 1] ?? [highWork, highMs]
+  return highWork === lowWork ? highMs : lowMs + ((highMs - lowMs) * (work - lowWork)) / (highWork - lowWork)
 }
 
 export function batchServer(parameters: BatchServerParameters, clock: Clock): Plant {
@@ -41,13 +51,6 @@ export function batchServer(parameters: BatchServerParameters, clock: Clock): Pl
   let down = false
   let wastedMs = 0
   let limits = limitsOf(p)
-  let hostFreeMs = 0
-  /** Until the host has got round to so many calls, ms: an event loop that has fallen behind makes everybody wait. */
-  const hostMs = (calls: number): number => {
-    const now = clock.monoMs()
-    hostFreeMs = Math.max(hostFreeMs, now) + p.hostCallMs * calls
-    return hostFreeMs - now
-  }
   return {
     name: p.name,
     provider: 'simulated',
@@ -76,13 +79,9 @@ export function batchServer(parameters: BatchServerParameters, clock: Clock): Pl
           cancel()
           reject(new FlyballError('cancelled'))
         })
-        let cancel = clock.after(hostMs(calls.length) + ms, () => {
-          const end = (): void => {
-            release()
-            resolve()
-          }
-          if (p.hostCallMs === 0) end()
-          else cancel = clock.after(hostMs(calls.length), end)
+        const cancel = clock.after(ms, () => {
+          release()
+          resolve()
         })
       })
       return calls.map((call) =>
