@@ -80,3 +80,20 @@ export const heldOutLlm: Setting = {
   plant: readPlant({ kind: 'llm-server', name: 'held-out-llm', maxSequences: 200, stepBaseMs: 6, decodeTokenMs: 0.8, prefillTokenMs: 0.05, contextTokenMs: 0.0001, kvTokens: 60_000 }),
   capacityPerS: 11,
 }
+
+/** Answers that change: how often by class, what is asked, and how many times as often they change from then on. */
+export interface FreshnessSetting {
+  readonly name: string
+  readonly hazardsPerS: Readonly<Record<string, number>>
+  readonly keys: { readonly count: number; readonly zipf: number }
+  readonly perS: number
+  readonly shiftFactor: number
+}
+
+export const freshnessSetting: FreshnessSetting = { name: 'freshness', hazardsPerS: { slow: 0.0005, middle: 0.005, fast: 0.05 }, keys: { count: 60, zipf: 1 }, perS: 25, shiftFactor: 5 }
+
+/** Not looked at while the first TTL and the aim were chosen. */
+export const heldOutFreshness: FreshnessSetting = { name: 'held-out freshness', hazardsPerS: { rare: 0.0002, daily: 0.002, hourly: 0.015, brisk: 0.03 }, keys: { count: 120, zipf: 0.8 }, perS: 60, shiftFactor: 3 }
+
+/** The default class's start target beside the llm server's own: who starts in time there. */
+export const llmStartSetting: Setting = { ...llmSetting, name: 'llm with a start target', classes: STREAM.map((one) => ({ ...one, startMs: one.startMs ?? 500 })) }

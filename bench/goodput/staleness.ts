@@ -5,19 +5,17 @@ import type { Plugin } from '../../src/index.ts'
 import { readPlant } from '../../src/sim/plants/parameters.ts'
 import { simulate, type SimulationResult } from '../../src/sim/simulate.ts'
 import { generate, type WorkloadPhase } from '../../src/sim/workload/workload.ts'
+import type { FreshnessSetting } from './settings.ts'
 import { median, upperShare } from './statistics.ts'
 
 /** The cache's default budget. */
 export const EPSILON = 0.02
-const CLASSES = { slow: 0.0005, middle: 0.005, fast: 0.05 }
-const FIXED_TTLS_S = [0.3, 0.4, 0.6, 1, 2, 2.5, 3, 5, 10, 20, 30, 40]
+const FIXED_TTLS_S = [0.3, 0.4, 0.6, 0.8, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100]
 
-const plant = readPlant({ kind: 'changing-answers', hazardsPerS: CLASSES, serviceMs: 40, slots: 256 })
-
-function phases(shift: boolean): WorkloadPhase[] {
-  const mix = Object.keys(CLASSES).map((changeClass) => ({ share: 1, work: 1, keys: { count: 60, zipf: 1, changeClass } }))
-  const steady: WorkloadPhase = { name: 'learning and steady', durationS: 600, perS: 25, mix }
-  return shift ? [steady, { name: 'changes 5x as often', durationS: 200, perS: 25, mix, faults: Object.keys(CLASSES).map((changeClass) => ({ kind: 'hazard', atMs: 0, changeClass, factor: 5 }) as const) }] : [steady]
+function phases({ hazardsPerS, keys, perS, shiftFactor }: FreshnessSetting): WorkloadPhase[] {
+  const mix = Object.keys(hazardsPerS).map((changeClass) => ({ share: 1, work: 1, keys: { ...keys, changeClass } }))
+  const faults = Object.keys(hazardsPerS).map((changeClass) => ({ kind: 'hazard', atMs: 0, changeClass, factor: shiftFactor }) as const)
+  return [{ name: 'learning and steady', durationS: 600, perS, mix }, { name: 'changes more often', durationS: 200, perS, mix, faults }]
 }
 
 export interface StaleRow {
@@ -29,6 +27,7 @@ export interface StaleRow {
 }
 
 export interface StaleReport {
+  readonly setting: string
   readonly epsilon: number
   readonly rows: readonly StaleRow[]
   /** Worst upper bound over epsilon, all classes. */
@@ -37,7 +36,9 @@ export interface StaleReport {
   readonly hitVsBestFixed: number
 }
 
-export async function staleness(seeds: readonly number[], log: (line: string) => void): Promise<StaleReport> {
+export async function staleness(setting: FreshnessSetting, seeds: readonly number[], log: (line: string) => void): Promise<StaleReport> {
+  const plant = readPlant({ kind: 'changing-answers', hazardsPerS: setting.hazardsPerS, serviceMs: 40, slots: 256 })
+  const names = Object.keys(setting.hazardsPerS)
   const candidates: { policy: string; role: StaleRow['role']; make: () => Plugin[] }[] = [
     { policy: 'flyball', role: 'ours', make: () => [cache()] },
     ...FIXED_TTLS_S.map((ttlS) => ({ policy: `fixed TTL ${ttlS} s`, role: 'static' as const, make: () => [ttlCache({ rule: 'fixed' as const, ttlMs: ttlS * 1_000 })] })),
@@ -48,9 +49,9 @@ export async function staleness(seeds: readonly number[], log: (line: string) =>
   const rows: StaleRow[] = []
   for (const { policy, role, make } of candidates) {
     const results: SimulationResult[] = []
-    for (const seed of role === 'ours' ? seeds : seeds.slice(0, 2)) results.push(await simulate({ ...generate(phases(true), seed), plant, plugins: make(), seed, classes: [{ name: 'interactive', priority: 0, startMs: 500, quantile: 0.95 }] }))
+    for (const seed of role === 'ours' ? seeds : seeds.slice(0, 2)) results.push(await simulate({ ...generate(phases(setting), seed), plant, plugins: make(), seed, classes: [{ name: 'interactive', priority: 0, startMs: 500, quantile: 0.95 }] }))
     const classes = Object.fromEntries(
-      Object.keys(CLASSES).map((name) => {
+      names.map((name) => {
         const sum = (part: 'lookups' | 'hits' | 'stale'): number => results.reduce((total, result) => total + (result.cacheClasses[name]?.[part] ?? 0), 0)
         const [lookups, hits, stale] = [sum('lookups'), sum('hits'), sum('stale')]
         return [name, { hitRatio: hits / lookups, staleShare: hits === 0 ? 0 : stale / hits, upperOverEpsilon: hits === 0 ? 0 : upperShare(stale, hits) / EPSILON }]
@@ -61,10 +62,10 @@ export async function staleness(seeds: readonly number[], log: (line: string) =>
     rows.push(row)
   }
   const ours = rows[0] as StaleRow
-  const least = Object.keys(CLASSES).map((name) => {
+  const least = names.map((name) => {
     const sound = rows.filter((row) => row.role === 'static' && (row.classes[name]?.upperOverEpsilon ?? 9) <= 1)
     const best = Math.max(0, ...sound.map((row) => row.classes[name]?.hitRatio ?? 0))
     return best === 0 ? 1 : (ours.classes[name]?.hitRatio ?? 0) / best
   })
-  return { epsilon: EPSILON, rows, staleWorst: Math.max(...Object.values(ours.classes).map((one) => one.upperOverEpsilon)), hitVsBestFixed: Math.min(...least) }
+  return { setting: setting.name, epsilon: EPSILON, rows, staleWorst: Math.max(...Object.values(ours.classes).map((one) => one.upperOverEpsilon)), hitVsBestFixed: Math.min(...least) }
 }
