@@ -17,6 +17,7 @@ export function forkCall(call: Call, span: Span, clock: Clock, options: AttemptO
     input: call.input,
     work: call.work,
     priority: options.priority ?? call.priority,
+    retries: call.retries,
     purpose: options.purpose ?? call.purpose,
     once: call.once,
     span,

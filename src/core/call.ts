@@ -33,6 +33,8 @@ export interface CallInit {
   maxOutputTokens?: number
   /** Smaller goes first. Defaults to the class's. */
   priority?: number
+  /** How often its caller was turned away with it before, where the caller says so. Default 0. */
+  retries?: number
   /** Name of the backend that was chosen for it. Default: the one that serves its model. */
   backend?: string
   /** Why it is made: an attempt's. */
@@ -63,6 +65,8 @@ export interface Call {
   readonly slo: SloClass
   readonly tenant: string
   readonly priority: number
+  /** How often its caller was turned away with it before: nobody who came back is in time by the caller's own clock. */
+  readonly retries: number
   /** The backend that was chosen for it, by name; undefined: the one that serves its model. */
   readonly backend: string | undefined
   /** `serve`, or what an attempt says of itself. */
@@ -116,6 +120,7 @@ export class LiveCall implements Call {
   readonly slo: SloClass
   readonly tenant: string
   priority: number
+  readonly retries: number
   readonly backend: string | undefined
   readonly purpose: string
   readonly cacheClass: string | undefined
@@ -163,6 +168,7 @@ export class LiveCall implements Call {
     this.slo = init.slo
     this.tenant = init.tenant
     this.priority = init.priority ?? init.slo.priority
+    this.retries = init.retries ?? 0
     this.backend = init.backend
     this.purpose = init.purpose ?? 'serve'
     this.cacheClass = init.cacheClass

@@ -44,6 +44,8 @@ export interface Caller {
   priority?: number
   /** From `x-flyball-timeout-ms`: counts from the arrival of the head. Anybody may shorten their own wait. */
   timeoutMs?: number
+  /** How often it was sent before, as the official SDKs of OpenAI and Anthropic say. Nobody gains by more. */
+  retries?: number
 }
 
 export function callerOf(req: EdgeRequest, options: CallerOptions, tenantKey: string): Caller {
@@ -56,6 +58,9 @@ export function callerOf(req: EdgeRequest, options: CallerOptions, tenantKey: st
   if (priority !== undefined) caller.priority = priority
   const timeoutMs = numeric('x-flyball-timeout-ms', headers['x-flyball-timeout-ms'])
   if (timeoutMs !== undefined) caller.timeoutMs = Math.max(0, timeoutMs)
+  // Not ours to be strict about.
+  const retries = Number(single(headers['x-stainless-retry-count']))
+  if (retries > 0) caller.retries = retries
   return caller
 }
 

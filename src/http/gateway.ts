@@ -140,6 +140,7 @@ export function gateway(edge: Edge, options: GatewayOptions & { protocols: reado
     if (facts.maxOutputTokens !== undefined) request.maxOutputTokens = facts.maxOutputTokens
     if (caller.class !== undefined) request.class = caller.class
     if (caller.priority !== undefined) request.priority = caller.priority
+    if (caller.retries !== undefined) request.retries = caller.retries
     if (caller.timeoutMs !== undefined) request.deadlineMs = receivedMs + caller.timeoutMs
     if (cacheClass !== undefined) request.cacheClass = cacheClass
     return request

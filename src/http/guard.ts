@@ -96,6 +96,7 @@ export function guard(edge: Edge, options: GuardOptions): HttpHandler {
       traceContext: traceContextOf(req),
       ...(caller.class === undefined ? {} : { class: caller.class }),
       ...(caller.priority === undefined ? {} : { priority: caller.priority }),
+      ...(caller.retries === undefined ? {} : { retries: caller.retries }),
       ...(Number.isFinite(timeoutMs) ? { deadlineMs: receivedMs + timeoutMs } : {}),
       ...(cacheClass === undefined ? {} : { cacheClass }),
     })

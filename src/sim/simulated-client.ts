@@ -66,6 +66,8 @@ export class SimulatedClients {
       operation: 'simulated',
       model,
       tenant: request.tenant ?? '',
+      // As official SDKs do, in a header.
+      retries: tries,
       stream: request.stream ?? false,
       input: request,
       work: workOf(request),

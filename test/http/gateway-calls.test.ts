@@ -73,6 +73,13 @@ describe('callers', () => {
     expect(backend.seen[0]).toMatchObject({ tenant: 'blue', class: 'batch', priority: 3, cacheClass: 'faq' })
   })
 
+  it('say how often they were sent before, as the official SDKs do', async () => {
+    const backend = fakeChat()
+    const bench = await httpBench({ backends: [backend] })
+    for (const said of ['2', '0', 'often', '-1', undefined]) await bench.post(chat, question, said === undefined ? {} : { 'x-stainless-retry-count': said })
+    expect(backend.seen.map(({ retries }) => retries)).toEqual([2, 0, 0, 0, 0])
+  })
+
   it('may shorten their own wait', async () => {
     const { gate, open } = makeGate()
     const backend = fakeChat({ slots: 1, gate })

@@ -41,6 +41,8 @@ interface Waiting {
 const HOLD_BACK_SHARE = 0.5
 /** A call is let in when its expected wait is within this share of its patience: the estimate is a mean, half are longer. */
 const SURE = 0.8
+/** The same for one whose caller has been turned away before: late by that caller's clock whatever happens, so fresh calls come first. */
+const SURE_AGAIN = 0.6
 /** A call without patience (no targets) is held back for this long at most, ms: delayed, not forgotten. */
 const HOLD_BACK_MS = 10_000
 /** A waiting call is given up after this multiple of its start target; where others could go in its place, as soon as it cannot be in time. */
@@ -82,7 +84,8 @@ export function throttleLane(lane: LaneView, options: ThrottleLaneOptions): Thro
     if (plainMs > 0) expected.set(call, plainMs)
     const waitMs = Math.max(plainMs * estimate.bias(call.priority), ledger.expectedMs(call, estimate.ahead(call.priority)))
     const patience = patienceMs(call, clock.monoMs(), estimate.serviceMs(work) ?? 0)
-    if (waitMs > patience.ms * (patience.hard ? 1 : SURE) && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
+    const sure = call.retries > 0 ? SURE_AGAIN : SURE
+    if (waitMs > patience.ms * (patience.hard ? 1 : sure) && waitMs > 0) return turnAway(call, patience.hard ? 'deadline_infeasible' : 'slo_infeasible', waitMs - Math.max(0, patience.ms))
     if (shedder.turnsAway(call.priority)) return turnAway(call, 'priority_shed', waitMs)
     return undefined
   }

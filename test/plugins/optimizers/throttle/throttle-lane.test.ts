@@ -143,6 +143,23 @@ describe('throttle under overload', { timeout: 60_000 }, () => {
     for (let k = 5; k < backMs.length; k++) expect(backMs[k]).toBeGreaterThan(1_000 * k)
   })
 
+  it('keeps the last room for fresh calls: one that was turned away before gets in while there is plenty', async () => {
+    // Ten a second; the start target is 500 ms.
+    const { clock, governor } = rig({ slots: 1, ms: () => 100, plugins: [throttle()] })
+    await governor.start()
+    const send = (retries: number): Promise<'served' | 'turned away'> => {
+      const call = governor.call({ operation: 'f', model: 'm', class: 'interactive', tenant: 't', work: 1, input: {}, retries })
+      return governor.send(call).then(async (reply) => {
+        for await (const _ of reply.body);
+        return 'served' as const
+      }, () => 'turned away' as const)
+    }
+    await clock.until(send(0))
+    const outcomes = [send(1), send(0), send(0), send(1), send(0)]
+    await clock.advance(2_000)
+    expect(await Promise.all(outcomes)).toEqual(['served', 'served', 'served', 'turned away', 'served'])
+  })
+
   it('turns away a call that cannot meet its deadline before one that can', async () => {
     const { clock, governor, send } = rig({ slots: 1, ms: () => 200, plugins: [priority(), throttle()] })
     await governor.start()
