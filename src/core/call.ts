@@ -142,7 +142,7 @@ export class LiveCall implements Call {
   status: number | undefined
   /** Its own body counts its tokens and back-pressure: what an attempt counted is not added. */
   countsItself = false
-  /** Set by the lane while the call waits. An object: a closure per call in such a field was seen to outlive it. */
+  /** Set by the lane while the call waits. An object, not a function: see `#unlink`. */
   waiter: { moved(): void } | undefined
   /** The call that this attempt works for; undefined for one that nobody waits for. */
   serves: LiveCall | undefined
@@ -191,7 +191,10 @@ export class LiveCall implements Call {
       if (outer.aborted) onAbort()
       else {
         outer.addEventListener('abort', onAbort, { once: true })
-        this.#unlink = () => outer.removeEventListener('abort', onAbort)
+        // Through a variable: V8 puts a function that is written straight into a property into old space, and there it
+        // keeps all that it can see until the next full collection.
+        const unlink = (): void => outer.removeEventListener('abort', onAbort)
+        this.#unlink = unlink
       }
     } else if (parent instanceof LiveCall) {
       // Same as the parent's signal, without making one.

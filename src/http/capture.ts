@@ -10,8 +10,6 @@ import type { Sink } from './write-raw.ts'
 /** Replies of handlers are in no wire protocol of ours. */
 export const HTTP = 'http'
 
-type End = ServerResponse['end']
-
 export class Capture {
   /** Resolves when the handler has decided on status and headers. */
   readonly head: Promise<Reply>
@@ -40,10 +38,12 @@ export class Capture {
       write: (bytes) => write.call(res, bytes, 'utf8'),
       end: (bytes) => (end as (this: ServerResponse, chunk?: unknown) => unknown).call(res, bytes),
     }
-    this.#restore = () => {
+    // A variable, and `Object.assign` below: see `LiveCall` on functions written straight into a property.
+    const restore = (): void => {
       Object.assign(res, { writeHead, flushHeaders, write, end })
       Reflect.deleteProperty(res, 'headersSent')
     }
+    this.#restore = restore
     this.#take()
   }
 
@@ -60,20 +60,20 @@ export class Capture {
 
   #take(): void {
     const res = this.#res
-    res.writeHead = ((status: number, ...rest: unknown[]) => {
+    const writeHead = (status: number, ...rest: unknown[]): ServerResponse => {
       res.statusCode = status
       this.#setHeaders(rest.at(-1))
       this.#sendHead(false)
       return res
-    }) as ServerResponse['writeHead']
-    res.flushHeaders = () => this.#sendHead(false)
-    res.write = ((chunk: unknown, encoding?: unknown, done?: unknown) => {
+    }
+    const flushHeaders = (): void => this.#sendHead(false)
+    const write = (chunk: unknown, encoding?: unknown, done?: unknown): boolean => {
       this.#sendHead(false)
       const room = this.#buffer.push(bytesOf(chunk, encoding))
       callLater(done ?? encoding)
       return room
-    }) as ServerResponse['write']
-    res.end = ((chunk?: unknown, encoding?: unknown, done?: unknown) => {
+    }
+    const end = (chunk?: unknown, encoding?: unknown, done?: unknown): ServerResponse => {
       const last = chunk === undefined || chunk === null || typeof chunk === 'function' ? undefined : bytesOf(chunk, encoding)
       this.#sendHead(true)
       if (last) this.#buffer.push(last)
@@ -81,7 +81,8 @@ export class Capture {
       const callback = [chunk, encoding, done].find((argument) => typeof argument === 'function')
       if (callback) res.once('finish', callback as () => void)
       return res
-    }) as End
+    }
+    Object.assign(res, { writeHead, flushHeaders, write, end })
     Object.defineProperty(res, 'headersSent', { configurable: true, get: () => this.#headed })
   }
 
