@@ -6,6 +6,7 @@ import { createCache, type CacheHost, type CacheParts } from '../../plugins/opti
 import { cacheKey } from '../../plugins/optimizers/cache/cache-key.ts'
 import { instruments, knobs, signals } from '../../plugins/optimizers/cache/declares.ts'
 import type { Entry } from '../../plugins/optimizers/cache/entry-store.ts'
+import { KeptAnswer } from '../../plugins/optimizers/cache/kept-answer.ts'
 import type { LiveCall } from '../../src/core/call.ts'
 import { quantile } from './load.ts'
 
@@ -121,7 +122,7 @@ async function cached(entries: number): Promise<Rig> {
   for (let n = 0; n < entries; n++) {
     const found = cacheKey(Object.create(first, { input: { value: n }, cacheKey: { value: String(n) } }) as LiveCall, settings)
     if (!('key' in found)) throw new Error('expected a key')
-    store.set(found.key, { ...pattern, chunks: [{ deltas: [{ type: 'value', value: n }], tokens: 0 }] })
+    store.set(found.key, { ...pattern, answer: new KeptAnswer({ rawHeaders: [], chunks: [{ deltas: [{ type: 'value', value: n }], tokens: 0 }] }) })
   }
   return {
     async measure() {

@@ -4,6 +4,7 @@ import { cacheKey, type KeyOptions } from './cache-key.ts'
 import type { CacheOutcome, instruments, knobs, signals } from './declares.ts'
 import { EntryStore, type Entry } from './entry-store.ts'
 import { Flight } from './flight.ts'
+import { KeptAnswer } from './kept-answer.ts'
 import { answerDigest, chunkBytes, keptHeaders, mayKeep, ownChunk } from './reply-verdict.ts'
 import { StaleAllowance } from './stale-allowance.ts'
 
@@ -87,10 +88,10 @@ export function createCache(host: CacheHost, settings: CacheSettings): CachePart
     const now = clock.monoMs()
     const digest = old && answerDigest(reply, chunks)
     // Only answers with status 200 are kept.
-    const changed = old !== undefined && (old.digest ??= answerDigest({ status: 200 }, old.chunks)) !== digest
+    const changed = old !== undefined && (old.digest ??= answerDigest({ status: 200 }, old.answer.open().chunks)) !== digest
     if (old) learnChange(cacheClass, now - old.fetchedMs, changed)
     if (bytes <= settings.maxEntryBytes) {
-      store.set(key, { cacheClass, tenant: call.tenant, operation: call.operation, model: call.model, protocol: reply.protocol, stream: reply.stream, rawHeaders: keptHeaders(reply.rawHeaders), chunks, bytes, ...(digest === undefined ? {} : { digest }), fetchedMs: now, hits: old?.hits ?? 0 })
+      store.set(key, { cacheClass, tenant: call.tenant, operation: call.operation, model: call.model, protocol: reply.protocol, stream: reply.stream, answer: new KeptAnswer({ rawHeaders: keptHeaders(reply.rawHeaders), chunks }), chunks: chunks.length, bytes, digest, fetchedMs: now, hits: old?.hits ?? 0 })
     } else if (old) store.purge({ key })
     return changed ? 'changed' : 'same'
   }
@@ -209,13 +210,14 @@ const OTHER_CLASSES = '_other'
 
 /** The same chunks, byte for byte. */
 function replay(entry: Entry, ageMs: number): Reply {
+  const { rawHeaders, chunks } = entry.answer.open()
   return {
     status: 200,
-    rawHeaders: [...entry.rawHeaders, 'age', String(Math.floor(ageMs / 1_000))],
+    rawHeaders: [...rawHeaders, 'age', String(Math.floor(ageMs / 1_000))],
     protocol: entry.protocol,
     stream: entry.stream,
     complete: true,
-    body: bodyOf(entry.chunks, ownChunk),
+    body: bodyOf(chunks, ownChunk),
     cancel() {},
   }
 }

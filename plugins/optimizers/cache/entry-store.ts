@@ -1,6 +1,7 @@
 /** Kept answers: least recently used out first, capped in entries and bytes. Freshness is asked at lookup, not kept here. */
 import { LRUCache } from 'lru-cache'
-import type { Chunk, Clock } from '../../../src/index.ts'
+import type { Clock } from '../../../src/index.ts'
+import type { KeptAnswer } from './kept-answer.ts'
 
 export interface Entry {
   readonly cacheClass: string
@@ -9,11 +10,11 @@ export interface Entry {
   readonly model: string
   readonly protocol: string
   readonly stream: boolean
-  readonly rawHeaders: readonly string[]
-  readonly chunks: readonly Chunk[]
+  readonly answer: KeptAnswer
+  readonly chunks: number
   readonly bytes: number
   /** What the answer says; worked out when there is another to compare it with, which most answers never see. */
-  digest?: string
+  digest: string | undefined
   /** When upstream last said this. */
   readonly fetchedMs: number
   hits: number

@@ -53,7 +53,7 @@ export const cache = definePlugin({
       for (const [key, entry] of store.select(which)) {
         if (entries.length >= limit) break
         // Who asked what is nobody's business: no prompt, no answer.
-        entries.push({ key, class: entry.cacheClass, tenant: entry.tenant, model: entry.model, operation: entry.operation, stream: entry.stream, bytes: entry.bytes, chunks: entry.chunks.length, ageS: (now - entry.fetchedMs) / 1_000, hits: entry.hits })
+        entries.push({ key, class: entry.cacheClass, tenant: entry.tenant, model: entry.model, operation: entry.operation, stream: entry.stream, bytes: entry.bytes, chunks: entry.chunks, ageS: (now - entry.fetchedMs) / 1_000, hits: entry.hits })
       }
       return { entries, total: store.size }
     })
