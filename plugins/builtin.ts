@@ -35,11 +35,13 @@ export const builtin: Registry = {
     openai: backend<OpenAiOptions>({
       doc: 'An upstream that speaks OpenAI’s protocol: hosted APIs, vLLM, llama.cpp’s server, Ollama, TGI.',
       options: z.strictObject({ ...httpOptionsShape, flavor: z.enum(flavors).optional(), trackUsage: z.boolean().optional() }),
+      address: 'baseUrl',
       create: openai,
     }),
     anthropic: backend<AnthropicOptions>({
       doc: 'Anthropic’s Messages API, and servers compatible with it.',
       options: z.strictObject({ ...httpOptionsShape, baseUrl: z.url().optional(), version: z.string().min(1).optional() }),
+      address: 'baseUrl',
       create: anthropic,
     }),
   },

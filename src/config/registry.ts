@@ -10,6 +10,8 @@ export interface BackendFactory<O = never> {
   readonly options: ZodType
   /** Options that name files: in a configuration they are relative to it. */
   readonly paths?: readonly string[]
+  /** The option that says where it is, if it is somewhere else. */
+  readonly address?: string
   create(options: O): Backend | Promise<Backend>
 }
 

@@ -1,15 +1,19 @@
 /**
- * `flyball serve` with the native engine: the first request after `/readyz` says yes against later ones, each round a process
- * of its own; of the rounds the median counts. The goal is 1.1. Against requests that come apart, as the first does, medians
- * of 0.5 to 1.1 were seen; against requests without a pause 1.4 to 2.5 (some 5 ms): there it is missed. Without the rehearsal
- * first requests of 17 to 43 ms were seen, and two runs of three fail.
+ * `flyball serve`: the first request after `/readyz` says yes against later ones, each round a process of its own; of the
+ * rounds the median counts. The goal is 1.1.
+ * With the native engine, against requests that come apart, as the first does, medians of 0.5 to 1.1 were seen; against
+ * requests without a pause 1.4 to 2.5 (some 5 ms): there it is missed. As the server counts it, 1.05: the rest is a new
+ * connection, and this client's own first request. Without the rehearsal first requests of 17 to 43 ms were seen, and two runs
+ * of three fail.
+ * With an upstream that answers at once, 1.5 (3.2 ms) against requests that come apart; without the rehearsal 7 (14 ms).
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, expect } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { repositoryRoot } from '../support/data.ts'
+import { fakeUpstream, type FakeUpstream } from '../support/fake-upstream.ts'
 import { start } from '../support/flyball-cli.ts'
 import { need } from '../support/need.ts'
 import { waitFor } from '../support/wait-for.ts'
@@ -17,6 +21,7 @@ import { waitFor } from '../support/wait-for.ts'
 const MODEL = join(repositoryRoot, 'examples', 'shop-desk', 'model', 'shop-desk-f32.gguf')
 const BOUND_APART = 2
 const BOUND_TOGETHER = 4
+const BOUND_UPSTREAM = 3
 const ROUNDS = 5
 const LATER = 15
 const PAUSE_MS = 50
@@ -29,15 +34,23 @@ interface Round {
 }
 
 let folder: string
-let config: string
-beforeAll(() => {
+let upstream: FakeUpstream
+beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'flyball-warm-'))
-  config = join(folder, 'flyball.config.yaml')
-  writeFileSync(config, `listen: { port: 0 }\nbackends:\n  n: { type: native, engine: cpu, model: ${JSON.stringify(MODEL)}, modelName: m, maxSequences: 4 }\nplugins: [throttle, priority]\n`)
+  upstream = await fakeUpstream()
 })
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true })
+  await upstream.close()
+})
 
-async function round(): Promise<Round> {
+function configured(rest: string): string {
+  const config = join(folder, 'flyball.config.yaml')
+  writeFileSync(config, `listen: { port: 0 }\n${rest}\n`)
+  return config
+}
+
+async function round(config: string): Promise<Round> {
   const cli = start(['serve', '--config', config])
   let url: string | undefined
   await waitFor(() => {
@@ -75,9 +88,21 @@ async function round(): Promise<Round> {
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] as number
 
-need('native').it(`the first request after ready takes at most ${BOUND_APART} × one that comes later`, async () => {
+async function roundsOf(config: string): Promise<Round[]> {
   const rounds: Round[] = []
-  for (let i = 0; i < ROUNDS; i++) rounds.push(await round())
+  for (let i = 0; i < ROUNDS; i++) rounds.push(await round(config))
+  return rounds
+}
+
+it(`the first request to an upstream after ready takes at most ${BOUND_UPSTREAM} × one that comes later, and nobody is asked anything before`, async () => {
+  const plugins = '[outside, genai, usage, cache, { throttle: { utilisationSignal: outside.gpu_use } }, priority, batching, warmup]'
+  const rounds = await roundsOf(configured(`backends: { up: { type: openai, baseUrl: ${upstream.url}/v1, models: [m] } }\nplugins: ${plugins}`))
+  expect(median(rounds.map(({ firstMs, apartMs }) => firstMs / apartMs)), JSON.stringify(rounds)).toBeLessThanOrEqual(BOUND_UPSTREAM)
+  expect(upstream.requests.filter(({ path }) => !path.endsWith('/models'))).toHaveLength(ROUNDS * (1 + 2 * LATER))
+}, 60_000)
+
+need('native').it(`the first request after ready takes at most ${BOUND_APART} × one that comes later`, async () => {
+  const rounds = await roundsOf(configured(`backends:\n  n: { type: native, engine: cpu, model: ${JSON.stringify(MODEL)}, modelName: m, maxSequences: 4 }\nplugins: [throttle, priority]`))
   const shown = JSON.stringify(rounds)
   expect(median(rounds.map(({ firstMs, apartMs }) => firstMs / apartMs)), shown).toBeLessThanOrEqual(BOUND_APART)
   expect(median(rounds.map(({ firstMs, togetherMs }) => firstMs / togetherMs)), shown).toBeLessThanOrEqual(BOUND_TOGETHER)

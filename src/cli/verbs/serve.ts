@@ -14,7 +14,7 @@ import { cliLog } from '../cli-log.ts'
 import { governorFor, readConfig } from '../configured.ts'
 import { doubts } from '../doubts.ts'
 import { closeServer, listenOn } from '../listen.ts'
-import { rehearse } from '../rehearse.ts'
+import { rehearseModels, rehearseUpstreams } from '../rehearse.ts'
 
 /** What changes as a whole on a reload. */
 interface Generation {
@@ -94,7 +94,8 @@ async function serve(flags: Flags): Promise<void> {
     },
     log,
   })
-  await rehearse(current.governor, `http://${loopbackOf(shown)}:${port}${config.gateway.path}`, log)
+  await rehearseUpstreams(current.governor, config, flags.config, log)
+  await rehearseModels(current.governor, `http://${loopbackOf(shown)}:${port}${config.gateway.path}`, log)
   await current.governor.start()
   log.info({ backends: current.governor.backendStates().map(({ name, ready }) => ({ name, ready })) }, 'flyball is ready')
 }
