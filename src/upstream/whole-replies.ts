@@ -42,7 +42,8 @@ export function canonicalError(protocol: Protocol, operation: string, head: Exch
     const found = [...reader.push(bytes), ...reader.end()].find((delta) => delta.type === 'error')
     if (found) error = found
   } catch {
-    // Not its protocol's error, perhaps a proxy's page: the status says enough.
+    // Not its protocol's error. Plain words are for the caller; of a proxy's page the status says enough.
+    if (/^text\/plain\b/i.test(head.headers['content-type'] ?? '') && bytes.length > 0) error = { ...error, message: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8') }
   }
   return replyOf([{ deltas: [{ ...error, message: error.message.slice(0, MAX_MESSAGE), status: head.status }], tokens: 0 }], { status: head.status, rawHeaders: head.rawHeaders })
 }

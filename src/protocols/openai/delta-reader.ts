@@ -50,7 +50,8 @@ function choiceReader() {
       byIndex.set(at, current)
       deltas.push({ type: 'tool-start', index, call, id: id ?? `call_${index}_${call}`, name: stringOf(fn['name']) ?? '' })
     }
-    const json = stringOf(fn['arguments'])
+    const written = fn['arguments']
+    const json = isObject(written) ? JSON.stringify(written) : stringOf(written) // TGI's are no text
     if (json) deltas.push({ type: 'tool-input', index, call: current.call, json })
   }
 
@@ -84,7 +85,7 @@ function choiceReader() {
     if (reason === undefined) return
     finished = true
     const stop = stringOf(value['stop_reason']) // vLLM names the stop sequence
-    deltas.push({ type: 'finish', index, reason: readFinishReason(reason), ...given('stopSequence', stop) })
+    deltas.push({ type: 'finish', index, reason: readFinishReason(reason, calls.has(index)), ...given('stopSequence', stop) })
   }
 
   return {

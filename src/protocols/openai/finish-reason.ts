@@ -4,5 +4,10 @@ const READ: { readonly [reason: string]: FinishReason } = { stop: 'stop', eos: '
 
 const WRITE: { readonly [R in FinishReason]: string } = { stop: 'stop', length: 'length', 'tool-calls': 'tool_calls', 'content-filter': 'content_filter', pause: 'stop', refusal: 'content_filter', other: 'stop' }
 
-export const readFinishReason = (reason: string): FinishReason => (Object.hasOwn(READ, reason) ? (READ[reason] as FinishReason) : 'other')
+/** TGI ends its tool calls like any text, and so does OpenAI those that the request forced. */
+export function readFinishReason(reason: string, calledTools: boolean): FinishReason {
+  const read = Object.hasOwn(READ, reason) ? (READ[reason] as FinishReason) : 'other'
+  return read === 'stop' && calledTools ? 'tool-calls' : read
+}
+
 export const writeFinishReason = (reason: FinishReason): string => WRITE[reason]

@@ -10,7 +10,7 @@ import { readUsage, usageOf } from './usage.ts'
 
 const STREAM: StreamPatterns = {
   content: /"(?:content|text|reasoning_content|reasoning|arguments|refusal)": ?"(?!")/g,
-  hot: /"(?:finish_reason|error)": ?["{]|"usage": ?\{|"object": ?"error"/,
+  hot: /"(?:finish_reason|error)": ?["{]|"usage": ?\{|"object": ?"error"|"tool_calls": ?\[\{/,
 }
 
 export function openAiSideReader(operation: string, stream: boolean): SideReader {
@@ -19,15 +19,18 @@ export function openAiSideReader(operation: string, stream: boolean): SideReader
 
 function streamReader(): SideReader {
   let finished = false
+  const callers = new Set<number>() // as many as choices of one reply
   return streamSideReader(STREAM, {
     complete: () => finished,
     read(document) {
       const deltas: Delta[] = []
       for (const choice of arrayOf(objectOf(document)['choices'])) {
-        const { finish_reason: reason, index } = objectOf(choice)
+        const { finish_reason: reason, index: at, delta } = objectOf(choice)
+        const index = numberOf(at) ?? 0
+        if (arrayOf(objectOf(delta)['tool_calls']).length > 0) callers.add(index)
         if (typeof reason !== 'string') continue
         finished = true
-        deltas.push({ type: 'finish', index: numberOf(index) ?? 0, reason: readFinishReason(reason) })
+        deltas.push({ type: 'finish', index, reason: readFinishReason(reason, callers.has(index)) })
       }
       const usage = usageOf(document)
       if (usage) deltas.push({ type: 'usage', usage })
@@ -38,6 +41,7 @@ function streamReader(): SideReader {
   })
 }
 
+const TOOL_CALLS = /"tool_calls"\s*:\s*\[\s*\{/
 const FINISH = /"finish_reason"\s*:\s*"([^"\\]*)"/g
 
 function unaryFacts(operation: string, text: string): readonly Delta[] {
@@ -49,7 +53,8 @@ function unaryFacts(operation: string, text: string): readonly Delta[] {
   const deltas: Delta[] = []
   if (operation !== 'embeddings') {
     let index = 0
-    for (const match of text.matchAll(FINISH)) deltas.push({ type: 'finish', index: index++, reason: readFinishReason(match[1] as string) })
+    const calledTools = TOOL_CALLS.test(text)
+    for (const match of text.matchAll(FINISH)) deltas.push({ type: 'finish', index: index++, reason: readFinishReason(match[1] as string, calledTools) })
   }
   const usage = readUsage(lastObjectUnder(text, 'usage'))
   if (usage) deltas.push({ type: 'usage', usage })

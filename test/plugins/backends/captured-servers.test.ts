@@ -199,3 +199,48 @@ it.each([
   const side = openAiProtocol.sideReader('chat', true)
   expect(side.push(reply.bytes).tokens).toBe(tokens)
 })
+
+describe.each([
+  ['ollama', 'chat.json', 'Hello there! *adjusts glasses*', 'stop', { inputTokens: 22, outputTokens: 73 }],
+  ['ollama', 'chat-stream-tool.sse', '', 'tool-calls', { outputTokens: 2 }],
+  ['tgi', 'chat.json', 'Deep learning is a subfield', 'length', { inputTokens: 47, outputTokens: 20 }],
+  ['tgi', 'chat-stream.sse', 'safe', 'stop', { outputTokens: 1 }],
+  ['tgi', 'chat-stream-length.sse', 'Deep learning is a subfield of machine learning that involves', 'length', { outputTokens: 20 }],
+] as const)('%s, as published by others: %s', (flavor, name, begins, finish, usage) => {
+  const reply = captured(flavor).get(name)
+
+  it('passes byte for byte, cut anywhere, counted right', async () => {
+    let pieces: readonly Buffer[] = []
+    const upstream = await httpUpstream((_, res) => sendPieces(res, pieces, reply.contentType, reply.status))
+    const backend = openai({ name: 'o', flavor, baseUrl: `${upstream.url}/v1` })
+    await fc.assert(
+      fc.asyncProperty(cuts, async (at) => {
+        pieces = cutAt(reply.bytes, at)
+        const call = wireCall('openai', '/chat/completions', { model: 'm', stream: name.endsWith('.sse') }, { operation: 'chat' })
+        expect((await readAll(await serve(backend, call))).bytes.equals(reply.bytes)).toBe(true)
+        expect(call.usage).toMatchObject(usage)
+        expect(call.settlement?.outcome).toBe('ok')
+      }),
+      { numRuns: 15 },
+    )
+    await backend.close()
+    await upstream.close()
+  })
+
+  it('is read in full for other protocols', () => {
+    const deltas = read(openAiProtocol, 'chat', reply)
+    expect(textOf(deltas).startsWith(begins)).toBe(true)
+    expect(deltas.find(({ type }) => type === 'finish')).toMatchObject({ reason: finish })
+  })
+})
+
+it('TGI, as published by others: an error in plain text reaches a client of another protocol in its words', async () => {
+  const reply = captured('tgi').get('error-wrong-type.txt')
+  const upstream = await httpUpstream((_, res) => sendPieces(res, [reply.bytes], reply.contentType, reply.status))
+  const backend = openai({ name: 'o', flavor: 'tgi', baseUrl: `${upstream.url}/v1` })
+  const call = wireCall('other', '/x', { model: 'm' }, { operation: 'chat', canonical: () => openAiProtocol.toCanonical('chat', { model: 'm', messages: [{ role: 'user', content: 'x' }] }) })
+  const { deltas } = await readAll(await serve(backend, call))
+  expect(deltas.find(({ type }) => type === 'error')).toMatchObject({ status: 422, message: reply.text })
+  await backend.close()
+  await upstream.close()
+})

@@ -138,6 +138,30 @@ describe('errors that call themselves a success', () => {
   })
 })
 
+describe('tool calls in TGI’s shape: arguments are an object, the id is a number or always the same, the reason is another', () => {
+  const call = { id: 0, type: 'function', function: { description: null, name: 'weather', arguments: { city: 'Oslo', days: 3 } } }
+  const said: readonly Partial<Delta>[] = [{ type: 'tool-start', call: 0, name: 'weather' }, { type: 'tool-input', call: 0, json: '{"city":"Oslo","days":3}' }, { type: 'finish', reason: 'tool-calls' }]
+  const document = (field: 'message' | 'delta', reason: string) => ({ object: 'x', id: '', created: 1, model: 'm', choices: [{ index: 0, [field]: { role: 'assistant', tool_calls: [call] }, logprobs: null, finish_reason: reason }] })
+
+  it.each([
+    ['in one piece', false, JSON.stringify(document('message', 'eos_token'))],
+    ['in a stream', true, event(document('delta', 'stop')) + DONE],
+  ])('%s', (_, stream, text) => {
+    const reader = openAiProtocol.deltaReader('chat', stream)
+    expect([...reader.push(Buffer.from(text)), ...reader.end()].filter(({ type }) => type !== 'start')).toMatchObject(said)
+    // Beside the path, where a cache asks whether an answer is one to keep: a forced call of OpenAI's own ends by `stop`, too.
+    const side = openAiProtocol.sideReader('chat', stream)
+    expect([side.push(Buffer.from(text)), side.end()].flatMap(({ deltas }) => deltas ?? [])).toContainEqual({ type: 'finish', index: 0, reason: 'tool-calls' })
+  })
+
+  it('a message without any is none, whatever its text quotes', () => {
+    for (const message of [{ role: 'assistant', content: 'x', tool_calls: null }, { role: 'assistant', content: '"tool_calls":[{', tool_calls: [] }]) {
+      const side = openAiProtocol.sideReader('chat', false)
+      expect([side.push(Buffer.from(JSON.stringify({ choices: [{ index: 0, message, finish_reason: 'stop' }] }))), side.end()].flatMap(({ deltas }) => deltas ?? [])).toContainEqual({ type: 'finish', index: 0, reason: 'stop' })
+    }
+  })
+})
+
 it('translated bodies use the flavor\'s own words', () => {
   const chat = { model: 'm', messages: [], max_tokens: 5, stream: true, stream_options: { include_usage: true } }
   expect(adaptBody(FLAVORS.vllm, chat)).toEqual(chat)
