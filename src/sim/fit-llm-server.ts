@@ -20,7 +20,7 @@ const ROUNDS = 3
 export function fitLlmServer(served: readonly ServedCall[], limits: { name?: string; maxSequences?: number } = {}): Fitted {
   const calls = served.filter((call) => call.outputTokens > 0 && call.endMs > call.startMs)
   const present = new RateOverTime(calls.flatMap(({ startMs, endMs }) => [{ atMs: startMs, perMs: 1 }, { atMs: endMs, perMs: -1 }]))
-  const maxSequences = limits.maxSequences ?? Math.max(1, ...calls.map(({ startMs, endMs }) => present.most(startMs, endMs)))
+  const maxSequences = limits.maxSequences ?? calls.reduce((most, { startMs, endMs }) => Math.max(most, present.most(startMs, endMs)), 1)
   const waitedNot = calls.map(({ startMs, endMs }) => present.most(startMs, endMs) <= maxSequences)
   const usable = calls.filter((_, i) => waitedNot[i])
   checkCount(usable.length, usable.length === calls.length ? 'streamed calls' : `streamed calls with at most ${maxSequences} at once`)

@@ -121,6 +121,10 @@ describe('ServeGen', () => {
     expect(Math.abs(second.length - 3_000)).toBeLessThan(4 * Math.sqrt(3_000))
     expect(second[0]?.atMs).toBeLessThan(1_000)
   })
+  it('may be of a client with more requests than a function takes arguments', async () => {
+    const busy = await read('busy.tar', tar({ 'chunk-1-trace.csv': '0,2000,1,Exponential,1,1\n' }), { durationS: 120 })
+    expect(busy.length).toBeGreaterThan(200_000)
+  })
   it.each([
     [tar({ 'chunk-3-trace.csv': '0,5,1,Gamma,1,0.2\n600,fast,1,Gamma,1,1\n' }), 'chunk-3-trace.csv:2: expected a start and a rate'],
     [tar({ 'chunk-3-trace.csv': '0,5,1,Cauchy,1,0.2\n' }), 'chunk-3-trace.csv:1: expected a distribution of Gamma'],

@@ -50,7 +50,7 @@ export function serveGen(tracesFile: string, traces: Buffer, datasetsFile: strin
     const client = /chunk-(\d+)-trace\.csv$/.exec(name)?.[1]
     if (client === undefined) continue
     clients++
-    requests.push(...draw(client, readWindows(`${tracesFile}/${name}`, bytes), lengths.get(client) ?? [DEFAULT_LENGTHS], options))
+    for (const request of draw(client, readWindows(`${tracesFile}/${name}`, bytes), lengths.get(client) ?? [DEFAULT_LENGTHS], options)) requests.push(request)
   }
   if (clients === 0) throw new TraceError(tracesFile, undefined, 'expected files named chunk-N-trace.csv in the archive, got none')
   return requests.sort((a, b) => a.atMs - b.atMs)
@@ -115,22 +115,20 @@ function sampler(file: string, window: string, name: string, value: unknown): Sa
   }
 }
 
-function draw(client: string, windows: readonly Window[], lengths: readonly Lengths[], { seed, fromS, durationS, scale }: ServeGenOptions): TraceRequest[] {
+function* draw(client: string, windows: readonly Window[], lengths: readonly Lengths[], { seed, fromS, durationS, scale }: ServeGenOptions): Generator<TraceRequest> {
   const random = seededRandom(seed ^ Math.imul(Number(client) + 1, 0x9e3779b1))
-  const requests: TraceRequest[] = []
   const endS = fromS + durationS
-  windows.forEach((window, i) => {
+  for (const [i, window] of windows.entries()) {
     const windowEndS = Math.min(endS, windows[i + 1]?.fromS ?? window.fromS + 600)
-    if (windowEndS <= fromS || window.fromS >= endS || window.perS <= 0) return
+    if (windowEndS <= fromS || window.fromS >= endS || window.perS <= 0) continue
     let atS = Math.max(fromS, window.fromS)
     for (;;) {
       atS += window.gapS(random) / scale
-      if (atS >= windowEndS) return
+      if (atS >= windowEndS) break
       const of = [...lengths].reverse().find((one) => one.fromS <= atS) ?? (lengths[0] as Lengths)
-      requests.push({ atMs: (atS - fromS) * 1_000, inputTokens: of.input(random), outputTokens: of.output(random), tenant: `client-${client}`, stream: true })
+      yield { atMs: (atS - fromS) * 1_000, inputTokens: of.input(random), outputTokens: of.output(random), tenant: `client-${client}`, stream: true }
     }
-  })
-  return requests
+  }
 }
 
 /** Gamma with this shape and scale 1: Marsaglia and Tsang, 2000. */
