@@ -16,12 +16,20 @@ export function decisionLine(record: DecisionRecord): string {
 
 /** Throws a SyntaxError for a line that is no decision. */
 export function parseDecision(line: string): DecisionRecord {
-  const record = JSON.parse(line, (_, value: unknown) => {
-    const number = typeof value === 'object' && value !== null ? (value as { $number?: unknown }).$number : undefined
-    return typeof number === 'string' ? Number(number) : value
-  }) as DecisionRecord
+  const record = json(line) as DecisionRecord
   if (typeof record?.seq !== 'number' || typeof record.controller !== 'string' || !Array.isArray(record.moves)) throw new SyntaxError('expected a decision with seq, controller and moves')
   return record
+}
+
+function json(line: string): unknown {
+  try {
+    return JSON.parse(line, (_, value: unknown) => {
+      const number = typeof value === 'object' && value !== null ? (value as { $number?: unknown }).$number : undefined
+      return typeof number === 'string' ? Number(number) : value
+    })
+  } catch (error) {
+    throw new SyntaxError(`expected a decision as JSON, got ${JSON.stringify(line.slice(0, 40))}`, { cause: error })
+  }
 }
 
 export interface DecisionFile {

@@ -67,6 +67,8 @@ describe('decisions in a file', () => {
     const { writeFileSync } = await import('node:fs')
     writeFileSync(path, `${decisionLine({ seq: 1, ...decision(1) })}\n{"seq": 2}\n`)
     await expect(readDecisions(path)).rejects.toThrow('bad.jsonl:2: expected a decision')
+    writeFileSync(path, '# Notes\n')
+    await expect(readDecisions(path)).rejects.toThrow('bad.jsonl:1: expected a decision as JSON, got "# Notes"')
   })
 })
 
