@@ -6,9 +6,10 @@
 import { parseArgs } from 'node:util'
 import { writeFile } from 'node:fs/promises'
 import { CellCache, sourceHash, type Cell } from './run-cell.ts'
-import { controlCost, recovery, steady } from './conduct.ts'
+import { controlCost, recovery, steady, type Steady } from './conduct.ts'
 import { peakHold, startedAt2x, type PeakHold, type StartedAt2x } from './peak-hold.ts'
 import { policiesFor, type Policy } from './policies.ts'
+import { tableOf, writeFigures } from './readme-figures.ts'
 import { speed } from './speed.ts'
 import { batchSetting, cliffSetting, freshnessSetting, heldOutFreshness, hostedSetting, llmSetting, llmStartSetting } from './settings.ts'
 import { staleness, type StaleReport } from './staleness.ts'
@@ -52,11 +53,11 @@ interface Table {
 }
 
 export async function run(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({ args: [...args], options: { json: { type: 'string' }, seeds: { type: 'string', default: '10' }, only: { type: 'string' }, real: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false } } })
+  const { values } = parseArgs({ args: [...args], options: { json: { type: 'string' }, seeds: { type: 'string', default: '10' }, only: { type: 'string' }, real: { type: 'boolean', default: false }, quick: { type: 'boolean', default: false }, readme: { type: 'boolean', default: false } } })
   const out = (line: string): void => void process.stdout.write(`${line}\n`)
   if (values.real) {
     const { real } = await import('./real.ts')
-    return real({ out, ...(values.json === undefined ? {} : { json: values.json }) })
+    return real({ out, readme: values.readme, ...(values.json === undefined ? {} : { json: values.json }) })
   }
   const seedCount = values.quick ? 3 : Number(values.seeds)
   if (!Number.isInteger(seedCount) || seedCount < 1 || seedCount > TUNING_SEEDS.length) throw new TypeError(`--seeds: expected 1 to ${TUNING_SEEDS.length}, got ${values.seeds}`)
@@ -80,9 +81,9 @@ export async function run(args: readonly string[]): Promise<void> {
   const started: StartedAt2x[] = []
   for (const setting of [batchSetting, llmStartSetting]) started.push(await startedAt2x(setting, TUNING_SEEDS.slice(0, 3)))
   for (const one of started) out(`${one.setting}: at 2x ${percent(one.interactiveInTime)} of started interactive calls in time, ${percent(one.interactiveGoodput)} of those offered within all targets, batch class ${percent(one.batchGoodput)} (worst seed)`)
-  const conduct: { setting: string; movesPerMinute: number; drift: number; recovered: number }[] = []
-  for (const setting of [batchSetting, cliffSetting, llmSetting, hostedSetting]) conduct.push({ ...(await steady(setting)), recovered: (await recovery(setting, TUNING_SEEDS.slice(0, seedCount))).goodput })
-  for (const one of conduct) out(`${one.setting}: an hour at 80% load: ${one.movesPerMinute.toFixed(2)} moves a minute of the busiest knob, drift ${(one.drift * 100).toFixed(1)}%; 30 s after a 3x overload with retries goodput ${one.recovered.toFixed(3)} (worst seed)`)
+  const conduct: (Steady & { recovered: number })[] = []
+  for (const setting of [batchSetting, cliffSetting, llmSetting, hostedSetting]) conduct.push({ ...(await steady(setting, TUNING_SEEDS.slice(0, seedCount))), recovered: (await recovery(setting, TUNING_SEEDS.slice(0, seedCount))).goodput })
+  for (const one of conduct) out(`${one.setting}: an hour at 80% load: ${one.movesPerMinute.toFixed(2)} moves a minute of the busiest knob, drift ${(one.drift * 100).toFixed(1)}% ± ${(one.driftError * 100).toFixed(1)} (standard error), ten minutes' means within ${percent(one.band)} of the hour's; 30 s after a 3x overload with retries goodput ${one.recovered.toFixed(3)} (worst seed)`)
   const cost = await controlCost()
   out(`loops at 1,000 requests/s: ${(cost * 100).toFixed(2)}% of a core`)
   const speeds = await speed()
@@ -103,12 +104,48 @@ export async function run(args: readonly string[]): Promise<void> {
     batchClassAt2x: least(started.map((one) => one.batchGoodput)),
     recovered30s: least(conduct.map((one) => one.recovered)),
     steadyMovesPerMinute: Math.max(...conduct.map((one) => one.movesPerMinute)),
-    steadyDrift: Math.max(...conduct.map((one) => one.drift)),
+    steadyDrift: Math.max(...conduct.map((one) => Math.abs(one.drift))),
+    steadyDriftInErrors: Math.max(...conduct.map((one) => (one.driftError === 0 ? 0 : Math.abs(one.drift) / one.driftError))),
     controlCost: cost,
   }
   const heldOut = { phaseMin: least(tables.filter((table) => table.heldOut).flatMap((table) => Object.values(table.phaseRatios))), vsBestStaticMin: least(tables.filter((table) => table.heldOut).map((table) => table.vsBestStatic)), vsBestRivalMin: least(tables.filter((table) => table.heldOut).map((table) => table.vsBestRival)), staleWorst: heldOutStale.staleWorst, hitVsBestFixed: heldOutStale.hitVsBestFixed }
   out(`\nratios ${JSON.stringify(ratios)}\nheld out ${JSON.stringify(heldOut)}`)
+  if (values.readme) await writeFigures('figures', figures(tables, { ratios, heldOut, stale, heldOutStale, started, conduct, source, seeds: seedCount }))
   if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ name: 'goodput', source, seeds: seedCount, searchSeeds: SEARCH_SEEDS, ratios, heldOut, tables, stale, heldOutStale, peakHold: holds, startedAt2x: started, conduct, speed: speeds }, null, 1)}\n`)
+}
+
+interface Summed {
+  readonly ratios: Readonly<Record<string, number | null>>
+  readonly heldOut: Readonly<Record<string, number | null>>
+  readonly stale: StaleReport
+  readonly heldOutStale: StaleReport
+  readonly started: readonly StartedAt2x[]
+  readonly conduct: readonly (Steady & { recovered: number })[]
+  readonly source: string
+  readonly seeds: number
+}
+
+const GOALS: Readonly<Record<string, string>> = { phaseMin: '.95', mixVsBestStaticMin: '.98', mixVsBestRival: '1.2', peakHold3x: '.9', staleWorst: '1', hitVsBestFixed: '.9', simPerMinute: '1,000,000', interactiveInTimeAt2x: '.99', batchClassAt2x: '> 0', recovered30s: '.95', steadyMovesPerMinute: '2', controlCost: '.01' }
+const HELD_OUT_NAMES: Readonly<Record<string, string>> = { phaseMin: 'phaseMin', mixVsBestStaticMin: 'vsBestStaticMin', mixVsBestRival: 'vsBestRivalMin', staleWorst: 'staleWorst', hitVsBestFixed: 'hitVsBestFixed' }
+
+/** What README.md shows of a run. */
+function figures(tables: readonly Table[], { ratios, heldOut, stale, heldOutStale, started, conduct, source, seeds }: Summed): string {
+  const workloads = tables.map(({ workload, rows, bestStatic, bestRival, vsBestStatic, phaseRatios }) => {
+    const row = (name: string | undefined): Row | undefined => rows.find(({ policy, role }) => (name === undefined ? role === 'ours' : policy === name))
+    const [ours, rival, fixed] = [row(undefined), row(bestRival), row(bestStatic)] as [Row, Row, Row]
+    const [worst, worstRatio] = Object.entries(phaseRatios).reduce((a, b) => (b[1] < a[1] ? b : a))
+    const first = [ours, fixed, rival].map(({ fromFirst }) => fromFirst.toFixed(3)).join(' / ')
+    return [workload, `${ours.goodput.mean.toFixed(3)} (${ours.goodput.low.toFixed(3)}–${ours.goodput.high.toFixed(3)})`, row('no control')?.goodput.mean.toFixed(3) ?? '', `${rival.goodput.mean.toFixed(3)} ${bestRival}`, `${fixed.goodput.mean.toFixed(3)} ${bestStatic.replace('static ', '')}`, vsBestStatic.toFixed(3), first, `${worstRatio.toFixed(2)} ${worst}`]
+  })
+  const shown = (value: number | null | undefined): string => (value === null || value === undefined ? '' : value > 1e3 ? Math.round(value).toLocaleString('en') : value.toPrecision(3))
+  return [
+    `${seeds} seeds, sources ${source}.`,
+    tableOf(['workload', 'ours (95%)', 'no control', 'best rival', 'best static, in hindsight', 'ours / best static', '1st try: ours / that static / that rival', 'worst phase / best static for it'], workloads),
+    tableOf(['ratio', 'figure', 'held out', 'goal'], Object.entries(ratios).map(([name, value]) => [`\`${name}\``, shown(value), shown(heldOut[HELD_OUT_NAMES[name] ?? '']), GOALS[name] ?? '–'])),
+    `Stale hits, budget ${stale.epsilon * 100}%: ${[stale, heldOutStale].flatMap(({ rows }) => Object.entries(rows[0]?.classes ?? {}).map(([name, one]) => `${name} ${(one.staleShare * 100).toFixed(2)}% (${percent(one.hitRatio)} hits)`)).join(', ')}; the last ${Object.keys(heldOutStale.rows[0]?.classes ?? {}).length} held out.`,
+    `At twice the capacity, worst seed: ${started.map((one) => `${one.setting}: ${percent(one.interactiveInTime)} of started interactive calls in time, ${percent(one.interactiveGoodput)} of those offered within all targets, batch class ${percent(one.batchGoodput)}`).join('; ')}.`,
+    `An hour at 80% load: ${conduct.map((one) => `${one.setting} ${one.movesPerMinute.toFixed(2)} moves a minute, drift ${(one.drift * 100).toFixed(1)}% ± ${(one.driftError * 100).toFixed(1)}, ten minutes' means within ${percent(one.band)} of the hour's`).join('; ')}.`,
+  ].join('\n\n')
 }
 
 async function measure(workload: BenchWorkload, seeds: readonly number[], cache: CellCache): Promise<Table> {

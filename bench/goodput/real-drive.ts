@@ -17,7 +17,6 @@ export interface Driven {
   readonly goodput: number
   readonly batches: BatchPoint[]
   readonly calls: ServedCall[]
-  /** Calls in flight at the backend, at most. */
   readonly spanMs: number
 }
 

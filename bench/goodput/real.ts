@@ -21,6 +21,7 @@ import type { TraceRequest } from '../../src/sim/simulated-request.ts'
 import { bursts, generate, type GeneratedWorkload, type Mix, type WorkloadPhase } from '../../src/sim/workload/workload.ts'
 import { writeRandomModel } from '../techniques/random-model.ts'
 import { tokensOf } from '../techniques/workload.ts'
+import { tableOf, writeFigures } from './readme-figures.ts'
 import { drive, wait, type CallOptions, type Driven } from './real-drive.ts'
 import { mean, median } from './statistics.ts'
 
@@ -46,7 +47,7 @@ interface Served {
 
 type Out = (line: string) => void
 
-export async function real({ out, json }: { out: Out; json?: string }): Promise<void> {
+export async function real({ out, json, readme = false }: { out: Out; json?: string; readme?: boolean }): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flyball-goodput-'))
   try {
     const reports = [await measure(batchedFunction(), out), await measure(await nativeEngine(await modelIn(folder), out), out)]
@@ -56,13 +57,14 @@ export async function real({ out, json }: { out: Out; json?: string }): Promise<
     const differences = rows.map((row) => Math.abs(row.real - row.simulated))
     const ratios = { realVsSimulatedMean: mean(differences), realVsSimulatedWorst: Math.max(...differences) }
     out(`real − simulated: ${ratios.realVsSimulatedMean.toFixed(3)} on average, ${ratios.realVsSimulatedWorst.toFixed(3)} at most`)
+    if (readme) await writeFigures('real', `${tableOf(['backend', 'load', 'policy', 'real', 'simulated'], rows.map((row) => [row.backend, row.workload, row.policy, row.real.toFixed(3), row.simulated.toFixed(3)]))}\n\nReal − simulated: ${ratios.realVsSimulatedMean.toFixed(3)} on average, ${ratios.realVsSimulatedWorst.toFixed(3)} at most. ${reports.map((report) => report.note).join('; ')}.`)
     if (json !== undefined) await writeFile(json, `${JSON.stringify({ name: 'goodput-real', ratios, reports }, null, 1)}\n`)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-async function measure(served: Served, out: Out): Promise<{ rows: RealRow[]; fitted: Fitted; loopBusy: number }> {
+async function measure(served: Served, out: Out): Promise<{ rows: RealRow[]; fitted: Fitted; note: string }> {
   const run = async (made: GeneratedWorkload, plugins: Plugin[]): Promise<Driven> => drive({ ...served, backend: await served.open(), requests: made.requests, plugins })
   const fitted = served.fit(await run(served.ramp, []))
   out(`${served.name}: plant fitted to ${fitted.quality.points} points of the ramp, median error ${(fitted.quality.medianError * 100).toFixed(1)}%: ${JSON.stringify(fitted.plant)}`)
@@ -77,8 +79,9 @@ async function measure(served: Served, out: Out): Promise<{ rows: RealRow[]; fit
       rows.push({ backend: served.name, workload, policy, offered: made.requests.length, real: goodput, simulated: simulated.goodput })
     }
   }
-  out(`${served.name}: the event loop, which sends all calls as well, was busy ${(median(busy) * 100).toFixed(0)}% of the time (at most ${(Math.max(...busy) * 100).toFixed(0)}%)`)
-  return { rows, fitted, loopBusy: Math.max(...busy) }
+  const note = `${served.name}: median error of the fit to its own run ${(fitted.quality.medianError * 100).toFixed(1)}%, event loop (which sends the calls as well) busy at most ${(Math.max(...busy) * 100).toFixed(0)}%`
+  out(note)
+  return { rows, fitted, note }
 }
 
 const phase = (mix: readonly Mix[]) => (name: string, durationS: number, perS: WorkloadPhase['perS']): WorkloadPhase => ({ name, durationS, perS, mix })

@@ -10,7 +10,7 @@ import { median, upperShare } from './statistics.ts'
 
 /** The cache's default budget. */
 export const EPSILON = 0.02
-const FIXED_TTLS_S = [0.3, 0.4, 0.6, 0.8, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100]
+const FIXED_TTLS_S = [0.3, 0.4, 0.6, 0.8, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 150, 200]
 
 function phases({ hazardsPerS, keys, perS, shiftFactor }: FreshnessSetting): WorkloadPhase[] {
   const mix = Object.keys(hazardsPerS).map((changeClass) => ({ share: 1, work: 1, keys: { ...keys, changeClass } }))
