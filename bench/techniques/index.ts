@@ -12,7 +12,7 @@ import { batching, cache, native, priority, throttle } from '../../plugins/built
 import { systemClock, type Backend, type Plugin, type SloClass } from '../../src/index.ts'
 import { GREEDY } from '../../plugins/backends/native/engine-contract.ts'
 import { openEngine } from '../../plugins/backends/native/open-engine.ts'
-import { SHAPE, writeRandomModel } from './random-model.ts'
+import { SHAPES, writeRandomModel } from '../random-model.ts'
 import { ANSWER_TOKENS, assistant, closedLoop, INSTRUCTION_TOKENS, openLoop, QUESTION_TOKENS, REPEAT_SHARE, tokensOf } from './workload.ts'
 
 export const doc = 'what quantization, batching, paging, prefix reuse, caching, windows, queues and warm-up bring, one by one'
@@ -48,7 +48,7 @@ export async function run(args: readonly string[]): Promise<void> {
   try {
     say('making a model of 33.6 million random parameters …')
     const files = { f32: join(folder, 'random-f32.gguf'), q8_0: join(folder, 'random-q8_0.gguf') }
-    writeRandomModel(files.f32)
+    writeRandomModel(files.f32, SHAPES['34m'], 'F32')
     await runQuantize({ input: files.f32, output: files.q8_0, type: 'q8_0' })
     const open = (model: keyof typeof files, maxSequences: number): Promise<Backend> => native({ model: files[model], maxSequences, kvBudgetMiB: kvMiB(WHOLE_CONTEXTS) })
 
@@ -85,7 +85,8 @@ export async function run(args: readonly string[]): Promise<void> {
 
 /** bfloat16 keys and values of so many whole contexts. */
 function kvMiB(contexts: number): number {
-  return (contexts * SHAPE.context * SHAPE.blocks * 2 * (SHAPE.dim / SHAPE.heads) * SHAPE.kvHeads * 2) / 2 ** 20
+  const { context, blocks, dim, heads, kvHeads } = SHAPES['34m']
+  return (contexts * context * blocks * 2 * (dim / heads) * kvHeads * 2) / 2 ** 20
 }
 
 const LONG_PROMPT = 3_584

@@ -1,6 +1,6 @@
 /** One assistant's traffic: every prompt starts with the same instructions, and some questions come again and again. */
 import { createGovernor, sloMet, systemClock, type Backend, type Call, type Plugin, type SloClass } from '../../src/index.ts'
-import { FIRST_PLAIN_TOKEN, SHAPE } from './random-model.ts'
+import { FIRST_PLAIN_TOKEN, SHAPES } from '../random-model.ts'
 
 export const INSTRUCTION_TOKENS = 384
 export const QUESTION_TOKENS = 32
@@ -31,7 +31,7 @@ function numbers(seed: number): () => number {
 
 export function tokensOf(length: number, seed: number): number[] {
   const next = numbers(seed)
-  return Array.from({ length }, () => FIRST_PLAIN_TOKEN + Math.floor(next() * (SHAPE.vocabulary - FIRST_PLAIN_TOKEN)))
+  return Array.from({ length }, () => FIRST_PLAIN_TOKEN + Math.floor(next() * (SHAPES['34m'].vocabulary - FIRST_PLAIN_TOKEN)))
 }
 
 /** Same seed, same questions. `shared`: all in one space, so that the instructions need to be computed once. */

@@ -28,8 +28,8 @@ inline int32_t i32At(const uint8_t* p) { int32_t i; memcpy(&i, p, 4); return i; 
 
 // Weights come from memory once per step: what is needed kAhead bytes later is asked for now. One stream fetched 8 KiB
 // ahead reaches 90-95% of a plain read of the same memory; four streams fetched 3 KiB ahead 73%, unfetched 64%.
-constexpr int kAhead = 8192;
-inline void fetchAhead(const uint8_t* p) { _mm_prefetch((const char*)p + kAhead, _MM_HINT_T0); }
+constexpr int kAhead = 8192, kScalesAhead = 512;  // 16 blocks of each
+inline void fetchAhead(const uint8_t* p, int ahead = kAhead) { _mm_prefetch((const char*)p + ahead, _MM_HINT_T0); }
 
 template <int FORMAT, int RG, int RM>
 __attribute__((noinline)) void quantTile(const Panel& w, int g, const uint8_t* block, float* c, size_t ldc, int accumulate) {
@@ -77,6 +77,7 @@ __attribute__((noinline)) void quantTile(const Panel& w, int g, const uint8_t* b
         }
       } else {
         const __m512 d = loadHalf16(s[i] + (size_t)b * 32);
+        if (b % 2 == 0) fetchAhead(s[i] + (size_t)b * 32, kScalesAhead);
         UNROLL for (int m = 0; m < RM; m++)
           f[i][m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[i][m]), _mm512_mul_ps(d, _mm512_set1_ps(f32At(scales + m * 4))), f[i][m]);
       }

@@ -254,7 +254,64 @@ std::vector<float> product(const Kernels& kernels, const Panel& w, const std::ve
   return out;
 }
 
-// Every kernel of every variant against the scalar one, on odd sizes.
+// One stored key or value; layouts in kernels.h.
+float storedAt(const AttendArgs& a, bool key, int32_t position, int32_t d) {
+  const uint8_t* page = (key ? a.k : a.v)[position / kPage];
+  const int32_t t = position % kPage, hd = a.headDim;
+  if (a.kvType == kKvF32) return reinterpret_cast<const float*>(page)[key ? d * kPage + t : t * hd + d];
+  const uint16_t* halves = reinterpret_cast<const uint16_t*>(page);
+  if (a.kvType == kKvHalf) return halfToFloat(halves[t * hd + d]);
+  return bf16ToFloat(halves[key ? (d / 2) * kPage * 2 + t * 2 + d % 2 : ((t / 2) * hd + d) * 2 + t % 2]);
+}
+
+// Against double precision. How far an output may be off, as a share of its weighted |v|, follows from where each
+// kernel rounds, so for any seed.
+bool attentionHolds(const AttendArgs& a, const Kernels* kernels) {
+#ifdef FLYBALL_AVX512BF16
+  // Only where heads come in whole vectors; all others compute in single precision.
+  const bool roundsToBf16 = kernels == &kAvx512Bf16Kernels && a.kvType == kKvBF16 && a.headDim % 16 == 0;
+#else
+  const bool roundsToBf16 = false && kernels != nullptr;
+#endif
+  for (int32_t row = 0; row < a.rows; row++) {
+    std::vector<int32_t> seen;
+    std::vector<double> weights;
+    double largest = -1e300, mostTerms = 0, total = 0;
+    for (int32_t p = 0; p <= a.qpos[row]; p++) {
+      if (a.window > 0 && p <= a.qpos[row] - a.window && p >= a.sinks) continue;
+      double dot = 0, terms = 0;
+      for (int32_t d = 0; d < a.headDim; d++) {
+        const float q = a.q[a.qOffset[row] + static_cast<size_t>(d)];
+        const double term = static_cast<double>(a.kvType == kKvHalf ? halfToFloat(floatToHalf(q)) : q) * storedAt(a, true, p, d);
+        dot += term;
+        terms += std::fabs(term);
+      }
+      seen.push_back(p);
+      weights.push_back(dot);
+      largest = std::max(largest, dot);
+      mostTerms = std::max(mostTerms, terms);
+    }
+    for (double& weight : weights) total += weight = std::exp(weight - largest);
+    double share = 1e-5 * (1 + mostTerms);
+    // the sum of values is rounded to half precision at every position: a walk of steps of at most 2^-11, taken six deviations far
+    if (a.kvType == kKvHalf) share += 6 * 0x1p-11 * std::sqrt(static_cast<double>(seen.size()) / 3);
+    // queries and weights are rounded to bf16 too, 2^-9 each: a score is off by that share of its terms, a weight by twice that
+    if (roundsToBf16) share += 2 * 0x1p-9 * mostTerms + 0x1p-9;
+    for (int32_t d = 0; d < a.headDim; d++) {
+      double sum = 0, magnitudes = 0;
+      for (size_t i = 0; i < seen.size(); i++) {
+        const double term = weights[i] / total * storedAt(a, false, seen[i], d);
+        sum += term;
+        magnitudes += std::fabs(term);
+      }
+      const double got = a.o[static_cast<size_t>(row) * a.headDim + static_cast<size_t>(d)] / a.l[row];
+      if (!(std::fabs(got - sum) <= share * magnitudes)) return false;
+    }
+  }
+  return true;
+}
+
+// Every kernel of every variant on odd sizes: attention against plain arithmetic, the others against scalar.
 void checkKernels() {
   const auto random = [](size_t n) {
     std::vector<float> x(n);
@@ -304,14 +361,10 @@ void checkKernels() {
         }
         std::vector<float> q = random(static_cast<size_t>(rows) * hd);
         for (float& value : q) value /= std::sqrt(static_cast<float>(hd));
-        const auto attended = [&](const Kernels& of) {
-          std::vector<float> m(static_cast<size_t>(rows)), l(m.size()), o(q.size());
-          const AttendArgs args = {hd, rows, pages, kvType, window, 3, 1.0f, q.data(), offsets.data(), qpos.data(), keys.data(), values.data(), base.data(), m.data(), l.data(), o.data()};
-          of.attend(&args);
-          for (size_t i = 0; i < o.size(); i++) o[i] /= l[i / static_cast<size_t>(hd)];
-          return o;
-        };
-        check(worstShare(attended(*kernels), attended(kScalarKernels)) < (kvType == kKvF32 ? 2e-5 : 2e-2), "attention equals scalar");
+        std::vector<float> m(static_cast<size_t>(rows)), l(m.size()), o(q.size());
+        const AttendArgs args = {hd, rows, pages, kvType, window, 3, 1.0f, q.data(), offsets.data(), qpos.data(), keys.data(), values.data(), base.data(), m.data(), l.data(), o.data()};
+        kernels->attend(&args);
+        check(attentionHolds(args, kernels), "attention equals plain arithmetic");
       }
     for (const size_t n : {1u, 7u, 32u, 33u, 172u, 2048u}) {
       const std::vector<float> x = random(n), w = random(n);
@@ -324,6 +377,56 @@ void checkKernels() {
     }
     printf("%s kernels checked\n", kernels->name);
   }
+}
+
+// A cancelled request gives its pages back before the next step, and nothing more is heard of it. The sink runs on the
+// engine's thread between two steps, so that nothing here depends on time.
+void checkCancellation(const Model& model) {
+  ThreadPool pool(2);
+  std::mutex mutex;
+  std::condition_variable changed;
+  int32_t steps = 0, cancelledAt = -1, wordsAfter = 0, runningAfter = -1, pagesAfter = -1;
+  bool done = false;
+  Engine* self = nullptr;
+  const auto asked = [&](uint32_t id, size_t length) {
+    Request r;
+    r.id = id;
+    for (size_t i = 0; i < length; i++) r.prompt.push_back(static_cast<int32_t>(i) % model.config.vocabulary);
+    r.maxTokens = 60;
+    return r;
+  };
+  {
+    auto device = std::make_unique<CpuDevice>(model, kScalarKernels, pool, 40, kKvBF16);
+    Engine engine(std::move(device), pool, model.config.vocabulary, model.config.context, {4, 512}, textOf(model.config.vocabulary), [&](std::vector<int32_t>&& packet) {
+      std::lock_guard<std::mutex> lock(mutex);
+      Inbox events;
+      events.take(packet);
+      steps++;
+      const EngineStats stats = self->stats();
+      if (cancelledAt < 0 && events.words.count(1) > 0 && events.words.count(2) > 0) {
+        cancelledAt = steps;
+        self->cancel(2);
+      } else if (cancelledAt >= 0) {
+        wordsAfter += static_cast<int32_t>(events.words.count(2) + events.finished.count(2));
+        if (steps == cancelledAt + 1) {
+          runningAfter = stats.running;
+          pagesAfter = stats.kvPages;
+        }
+      }
+      done = done || events.finished.count(1) > 0;
+      changed.notify_all();
+    });
+    {
+      std::lock_guard<std::mutex> lock(mutex);  // the sink waits until we are named
+      self = &engine;
+      engine.submit(asked(1, 10));
+      engine.submit(asked(2, 200));
+    }
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return done; });
+  }
+  check(cancelledAt >= 0 && runningAfter == 1 && pagesAfter == 1, "a cancelled request's pages are free after one step");
+  check(wordsAfter == 0, "nothing is heard of a cancelled request");
 }
 
 // Whatever the chunks and however the threads run: every piece of work is handed out once, in multiples of the unit.
@@ -376,6 +479,7 @@ int main(int argc, char** argv) {
     Setup setup(m.type, m.dim, m.heads, m.kvHeads, m.ffn);
     ThreadPool loader(2);
     const auto model = loadModel(setup.file.path, setup.config, setup.refs, loader);
+    checkCancellation(*model);
     for (const Kernels* kernels : usableKernels()) {
       if (mode == "brief" && kernels != usableKernels().front()) continue;
       const KvType kvType = static_cast<KvType>(below(3));

@@ -299,10 +299,16 @@ native.describe('native engine: behaviour', () => {
     const engine = await open(modelFile())
     const kept = generate(engine, request(prompt(30, 1), { maxTokens: 200 }))
     const abort = new AbortController()
-    const aborted = generate(engine, request(prompt(200, 2), { maxTokens: 300 }), abort.signal)
+    const aborted = generate(engine, request(prompt(300, 2), { maxTokens: 100 }), abort.signal)
     for await (const step of engine.generate(request(prompt(200, 3), { maxTokens: 300 }), forever)) if (step.tokens.length > 0) break
+    const refused = expect(aborted).rejects.toMatchObject({ code: 'cancelled' })
     abort.abort()
-    await expect(aborted).rejects.toMatchObject({ code: 'cancelled' })
+    // one step may be under way; the one after it knows
+    const { steps } = engine.stats()
+    await until(() => engine.stats().steps >= steps + 2 || engine.stats().running === 0)
+    expect(engine.stats().running).toBeLessThanOrEqual(1)
+    expect(engine.stats().kvTokens).toBeLessThanOrEqual(256) // 230 tokens at most are the other one's; 300 and more were ours
+    await refused
     expect((await kept).tokens).toHaveLength(200)
     await until(() => engine.stats().kvTokens === 0 && engine.stats().running === 0)
     await expect(generate(engine, request([1]), AbortSignal.abort())).rejects.toMatchObject({ code: 'cancelled' })
