@@ -19,7 +19,7 @@ import { fitLlmServer } from '../../src/sim/fit-llm-server.ts'
 import { simulate } from '../../src/sim/simulate.ts'
 import type { TraceRequest } from '../../src/sim/simulated-request.ts'
 import { bursts, generate, type GeneratedWorkload, type Mix, type WorkloadPhase } from '../../src/sim/workload/workload.ts'
-import { writeRandomModel } from '../techniques/random-model.ts'
+import { SHAPES, writeRandomModel } from '../random-model.ts'
 import { tokensOf } from '../techniques/workload.ts'
 import { tableOf, writeFigures } from './readme-figures.ts'
 import { drive, wait, type CallOptions, type Driven } from './real-drive.ts'
@@ -114,7 +114,7 @@ async function modelIn(folder: string): Promise<string> {
   const named = process.env['FLYBALL_BENCH_MODEL']
   if (named !== undefined) return named
   const [wide, narrow] = [join(folder, 'random-f32.gguf'), join(folder, 'random-q8_0.gguf')]
-  writeRandomModel(wide)
+  writeRandomModel(wide, SHAPES['34m'], 'F32')
   await runQuantize({ input: wide, output: narrow, type: 'q8_0' })
   return narrow
 }
