@@ -9,6 +9,7 @@ import { runLoad, quantile, type LoadShape } from './load.ts'
 import { startPortkey } from './portkey.ts'
 import { startChild, type Child } from './process.ts'
 import { scaling } from './scaling.ts'
+import { tracing, type Estimate } from './tracing.ts'
 
 export const doc = 'CPU, latency and memory of a request through the gateway, beside direct, a bare proxy and Portkey'
 
@@ -21,6 +22,9 @@ const SHAPES: readonly LoadShape[] = [
 /** For each candidate and shape, whichever comes first. */
 const WARM_UP_REQUESTS = 4_000
 const WARM_UP_MS = 8_000
+/** For each round of the others, and mode and shape. */
+const TRACING_SLICES = 3
+const TRACING_SLICE_S = 0.3
 const HIT: LoadShape = { name: 'hit', stream: false, promptBytes: 200, repeat: true }
 
 export interface Row {
@@ -46,11 +50,10 @@ export async function run(args: readonly string[]): Promise<void> {
   const upstream = await startChild('upstream', [])
   const candidates = new Map<string, Child>()
   const rows: Row[] = []
+  let traced: Awaited<ReturnType<typeof tracing>>
   try {
     candidates.set('bare', await startChild('candidates/bare', [upstream.url]))
-    candidates.set('flyball', await startChild('candidates/flyball', [upstream.url, 'full']))
-    candidates.set('flyball-sampled10', await startChild('candidates/flyball', [upstream.url, 'sampled10']))
-    candidates.set('flyball-untraced', await startChild('candidates/flyball', [upstream.url, 'untraced']))
+    candidates.set('flyball', await startChild('candidates/flyball', [upstream.url]))
     const portkey = await startPortkey(say)
     if (portkey) candidates.set('portkey', portkey)
     say('warming up …')
@@ -63,6 +66,9 @@ export async function run(args: readonly string[]): Promise<void> {
       }
       rows.push(await measure('flyball', candidates.get('flyball') as Child, HIT, seconds, upstream.url))
     }
+    for (const child of candidates.values()) child.stop()
+    say('tracing …')
+    traced = await tracing(upstream.url, SHAPES, rounds * TRACING_SLICES, TRACING_SLICE_S)
   } finally {
     for (const child of candidates.values()) child.stop()
     upstream.stop()
@@ -72,9 +78,9 @@ export async function run(args: readonly string[]): Promise<void> {
   const table = medians(rows)
   const failed = table.filter((row) => row.errors > 0)
   for (const row of failed) say(`${row.candidate} ${row.shape}: ${row.errors} answers were not 200; its figures are not comparable`)
-  const ratios = { ...ratiosOf(rows, rounds), queue100k: sizes.queue100k, cache1M: sizes.cache1M }
-  process.stdout.write(`${render(table)}\n\n${Object.entries(ratios).map(([name, value]) => `${name.padEnd(18)} ${value === undefined ? 'not measured' : value.toFixed(2)}`).join('\n')}\n`)
-  const document = { machine: { cpu: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version }, rounds, seconds, table, sizes, ratios }
+  const ratios = { ...ratiosOf(rows, rounds), tracingCost: traced.tracingCost.median, tracingCost10: traced.tracingCost10.median, queue100k: sizes.queue100k, cache1M: sizes.cache1M }
+  process.stdout.write(`${render(table)}\n\n${Object.entries(ratios).map(([name, value]) => `${name.padEnd(18)} ${value === undefined ? 'not measured' : value.toFixed(2)}`).join('\n')}\n\n${renderTracing(traced)}\n`)
+  const document = { machine: { cpu: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version }, rounds, seconds, table, tracing: traced, sizes, ratios }
   // A refusal is cheap: figures with some of them would flatter.
   if (failed.some(({ candidate }) => candidate !== 'portkey')) process.exitCode = 1
   if (values.json) writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`)
@@ -141,14 +147,17 @@ function ratiosOf(rows: readonly Row[], rounds: number): Record<string, number |
     return each.some((one) => one === undefined) ? undefined : Math.exp(each.reduce<number>((sum, one) => sum + Math.log(one as number), 0) / each.length)
   }
   const cpu = (row: Row): number => row.cpuUsPerRequest
-  const cost = (one: number | undefined): number | undefined => (one === undefined ? undefined : one - 1)
   return {
     cpuVsBare: overShapes('flyball', 'bare', cpu),
     cpuPortkeyVsUs: overShapes('portkey', 'flyball', cpu),
-    tracingCost: cost(overShapes('flyball', 'flyball-untraced', cpu)),
-    tracingCost10: cost(overShapes('flyball-sampled10', 'flyball-untraced', cpu)),
     hitVsBare: ratio(['flyball', 'hit'], ['bare', 'unary'], cpu),
   }
+}
+
+function renderTracing({ tracingCost, tracingCost10, cpuUsPerRequest }: Awaited<ReturnType<typeof tracing>>): string {
+  const percent = (share: number): string => `${(share * 100).toFixed(1)}%`
+  const said = (name: string, { median, low, high, slices }: Estimate): string => `${name}: ${percent(median)} of throughput (95%: ${percent(low)} to ${percent(high)}, ${slices} slices)`
+  return [said('every trace', tracingCost), said('every tenth trace', tracingCost10), ...cpuUsPerRequest.map(({ shape, mode, cpuUs }) => `${shape.padEnd(12)} ${mode.padEnd(10)} ${cpuUs.toFixed(0)} µs`)].join('\n')
 }
 
 function render(table: readonly Row[]): string {
