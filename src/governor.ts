@@ -26,6 +26,7 @@ import { callTelemetry, type CoreHandles } from './telemetry/call-telemetry.ts'
 import { CORE_INSTRUMENTS } from './telemetry/catalogue.ts'
 import { collectCoreGauges } from './telemetry/core-gauges.ts'
 import { createInstruments } from './telemetry/instruments.ts'
+import { startedTelemetry } from './telemetry/start.ts'
 import { collectUplift } from './telemetry/uplift-instruments.ts'
 import { collectSelf } from './telemetry/self-gauges.ts'
 import type { InstrumentSpec, InstrumentSpecs } from './telemetry/instrument-spec.ts'
@@ -50,7 +51,7 @@ export function createGovernor(options: GovernorOptions = {}): Governor {
 
   const knobs = new KnobRegistry({ clock, values: options.knobs ?? {}, env: options.env ?? process.env })
   const signals = new SignalRegistry(clock)
-  const instruments = createInstruments(options.meter)
+  const instruments = options.meter ? createInstruments(options.meter) : createInstruments(undefined, startedTelemetry()?.histograms)
   const decisions = new DecisionLog()
   const backends = new Map<string, Backend>()
   const lanes = new Map<string, Lane>()

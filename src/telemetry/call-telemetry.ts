@@ -41,6 +41,9 @@ const STAGES = (
   ] as const
 ).map(([stage, part]) => ({ stage, part, attribute: `flyball.${stage}_ms` }))
 
+/** What came before an attempt stands on the call's span. */
+const ATTEMPT_STAGES = STAGES.filter(({ part }) => part !== 'beforeHandlerMs' && part !== 'gatewayMs')
+
 export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('flyball') }: CallTelemetryOptions): CallTelemetry {
   return {
     startCallSpan(operation, model, parent = context.active()) {
@@ -58,7 +61,7 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
       call.onSettle((settlement) => {
         const split = splitLatency(settlement.timings)
         record(call, settlement, split)
-        endSpan(call, settlement, split)
+        endSpan(call, settlement, STAGES, split)
       })
     },
 
@@ -67,7 +70,7 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
         const { outcome, timings } = settlement
         handles.attempts.add(1, { backend, purpose, outcome, reason: settlement.reason ?? '' })
         if (timings.dispatchedMs !== undefined && timings.endMs !== undefined) handles.attemptDuration.record((timings.endMs - timings.dispatchedMs) / 1_000, { backend, outcome })
-        endSpan(call, settlement)
+        endSpan(call, settlement, ATTEMPT_STAGES)
       })
     },
 
@@ -110,13 +113,14 @@ export function callTelemetry({ handles, modelLabel, tracer = trace.getTracer('f
     if (usage.cachedInputTokens) handles.tokens.add(usage.cachedInputTokens, { operation, model, kind: 'cached_input' })
   }
 
-  function endSpan(call: LiveCall, settlement: Settlement, known?: LatencySplit): void {
+  function endSpan(call: LiveCall, settlement: Settlement, stages: typeof STAGES, known?: LatencySplit): void {
     const { span } = call
     if (span.isRecording()) {
       const split = known ?? splitLatency(settlement.timings)
       span.setAttribute('flyball.outcome', settlement.outcome)
       span.setAttribute('flyball.class', call.class)
-      for (const { part, attribute } of STAGES) span.setAttribute(attribute, split[part])
+      // Those it went through: each attribute costs as much as a log line's field, and a missing one reads as 0.
+      for (const { part, attribute } of stages) if (split[part] > 0) span.setAttribute(attribute, split[part])
       for (const [name, value] of call.facts) span.setAttribute(`flyball.${name}`, value)
       if (settlement.usage.inputTokens) span.setAttribute('gen_ai.usage.input_tokens', settlement.usage.inputTokens)
       if (settlement.usage.outputTokens) span.setAttribute('gen_ai.usage.output_tokens', settlement.usage.outputTokens)

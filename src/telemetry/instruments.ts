@@ -2,6 +2,7 @@
 import { createNoopMeter, metrics, type Attributes, type Counter, type Meter, type Observable, type ObservableResult } from '@opentelemetry/api'
 import { OVERFLOW } from '../core/scope.ts'
 import type { InstrumentSpec, LabelSpec } from './instrument-spec.ts'
+import type { HistogramCell, KeptHistograms } from './kept-histograms.ts'
 
 export type Labels<L extends string> = { readonly [K in L]: string }
 
@@ -32,6 +33,8 @@ class LabelSet {
   /** Added since the last collection; see `Tally`. */
   pending = 0
   queued = false
+  /** Where a kept histogram counts for these labels. */
+  cell: HistogramCell | undefined
 
   constructor(attributes: Attributes) {
     this.attributes = attributes
@@ -147,8 +150,8 @@ class Tally {
   }
 }
 
-/** Registers instruments once each by name; a second declaration under the same name is a TypeError. */
-export function createInstruments(meter: Meter = metrics.getMeter('flyball')): InstrumentSet {
+/** Registers instruments once each by name; a second declaration under the same name is a TypeError. `kept`: where histograms are counted, instead of by the meter. */
+export function createInstruments(meter: Meter = metrics.getMeter('flyball'), kept?: KeptHistograms): InstrumentSet {
   const specs: InstrumentSpec[] = []
   const names = new Set<string>()
   const tally = new Tally()
@@ -176,6 +179,15 @@ export function createInstruments(meter: Meter = metrics.getMeter('flyball')): I
     },
     histogram(spec) {
       const { book, options } = register(spec)
+      if (kept) {
+        const own = kept.histogram(spec as InstrumentSpec)
+        return {
+          record(value, labels) {
+            const set = book.set(labels)
+            ;(set.cell ??= own.cell(set.attributes)).record(value)
+          },
+        }
+      }
       const histogram = meter.createHistogram(spec.name, { ...options, advice: { explicitBucketBoundaries: [...(spec.buckets ?? [])] } })
       return { record: (value, labels) => histogram.record(value, book.attributes(labels)) }
     },

@@ -2,8 +2,11 @@
 import { context, metrics, propagation, trace } from '@opentelemetry/api'
 import type { PrometheusExporter } from '@opentelemetry/exporter-prometheus'
 import type { NodeSDKConfiguration } from '@opentelemetry/sdk-node'
+import type { MetricProducer } from '@opentelemetry/sdk-metrics'
 import type { SpanProcessor } from '@opentelemetry/sdk-trace'
+import { systemClock } from '../core/clock.ts'
 import { KeepProcessor } from './keep-processor.ts'
+import { KeptHistograms } from './kept-histograms.ts'
 
 export interface TelemetryOptions {
   /** `service.name`. Default: `OTEL_SERVICE_NAME`, else `flyball`. */
@@ -24,6 +27,8 @@ export interface TelemetryOptions {
 export interface Telemetry {
   /** What `/metrics` reads. */
   readonly exporter: PrometheusExporter
+  /** Where governors count their histograms; undefined: through the meter, for a collector that wants differences. */
+  readonly histograms: KeptHistograms | undefined
   /** Sends what is still held, and stops. */
   shutdown(): Promise<void>
 }
@@ -43,12 +48,14 @@ export async function startTelemetry(options: TelemetryOptions = {}): Promise<Te
   if (options.keep && options.sampler) throw new TypeError('startTelemetry: expected keep or sampler, got both')
   const env = options.env ?? process.env
   // Loaded on demand: together they take a third of a second.
-  const [{ NodeSDK }, { PrometheusExporter }, { envDetector, serviceInstanceIdDetector }] = await Promise.all([import('@opentelemetry/sdk-node'), import('@opentelemetry/exporter-prometheus'), import('@opentelemetry/resources')])
-  const exporter = new PrometheusExporter({ preventServerStart: true, withoutScopeInfo: true, withoutTargetInfo: true })
+  const [{ NodeSDK }, { PrometheusExporter }, { envDetector, serviceInstanceIdDetector }, { histogramProducer }] = await Promise.all([import('@opentelemetry/sdk-node'), import('@opentelemetry/exporter-prometheus'), import('@opentelemetry/resources'), import('./histogram-producer.ts')])
+  const histograms = wantsDifferences(env) ? undefined : new KeptHistograms(systemClock.wallMs)
+  const metricProducers = histograms ? [histogramProducer(histograms, 'flyball', systemClock.wallMs)] : []
+  const exporter = new PrometheusExporter({ preventServerStart: true, withoutScopeInfo: true, withoutTargetInfo: true, metricProducers })
   const serviceName = options.serviceName ?? (env['OTEL_SERVICE_NAME'] ? undefined : 'flyball')
   const sdk = new NodeSDK({
     // In 0.301 the singular `metricReader` is ignored without a word.
-    metricReaders: [exporter, ...(exportsOtlp(env, 'METRICS') ? [await otlpMetrics(env)] : [])],
+    metricReaders: [exporter, ...(exportsOtlp(env, 'METRICS') ? [await otlpMetrics(env, metricProducers)] : [])],
     // An instance id of its own, or OTLP receivers give no `instance` label, and boards that tell instances apart stay
     // empty; what the environment says wins. Not the process detector: it would publish command line, owner and host.
     resourceDetectors: [serviceInstanceIdDetector, envDetector],
@@ -60,6 +67,7 @@ export async function startTelemetry(options: TelemetryOptions = {}): Promise<Te
   sdk.start()
   running = {
     exporter,
+    histograms,
     async shutdown() {
       running = undefined
       await sdk.shutdown()
@@ -86,13 +94,18 @@ async function tracing(options: TelemetryOptions, env: Environment): Promise<Pic
 }
 
 /** Every minute, or as `OTEL_METRIC_EXPORT_INTERVAL` says. */
-async function otlpMetrics(env: Environment): Promise<NonNullable<NodeSDKConfiguration['metricReaders']>[number]> {
+async function otlpMetrics(env: Environment, metricProducers: MetricProducer[]): Promise<NonNullable<NodeSDKConfiguration['metricReaders']>[number]> {
   const [{ PeriodicExportingMetricReader }, { OTLPMetricExporter }] = await Promise.all([import('@opentelemetry/sdk-metrics'), import('@opentelemetry/exporter-metrics-otlp-proto')])
   const intervalMs = Number(env['OTEL_METRIC_EXPORT_INTERVAL'] || 60_000)
-  return new PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter(), exportIntervalMillis: intervalMs, exportTimeoutMillis: Math.min(30_000, intervalMs) })
+  return new PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter(), metricProducers, exportIntervalMillis: intervalMs, exportTimeoutMillis: Math.min(30_000, intervalMs) })
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
+
+/** What we keep ourselves only ever grows. */
+function wantsDifferences(env: Environment): boolean {
+  return exportsOtlp(env, 'METRICS') && /^(delta|lowmemory)$/i.test(env['OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE'] ?? '')
+}
 
 /** Whether the environment asks for a signal to be sent to a collector. */
 function exportsOtlp(env: Environment, signal: 'TRACES' | 'METRICS'): boolean {
