@@ -169,9 +169,9 @@ export async function run(args: readonly string[]): Promise<void> {
   if (!skip.has('memory') && process.platform === 'linux') {
     const script = fileURLToPath(new URL(`./peak-memory${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url))
     const { stdout } = await promisify(execFile)(process.execPath, [script, model])
-    const memory = JSON.parse(stdout) as { peakBytes: number; weightBytes: number; kvBytes: number; ratio: number }
+    const memory = JSON.parse(stdout) as { peakBytes: number; weightBytes: number; kvBytes: number; filled: number; ratio: number }
     memoryRatio = memory.ratio
-    show({ what: 'peak resident memory', unit: 'MiB', flyball: memory.peakBytes / 2 ** 20, note: `${percent(memory.ratio)} of weights (${(memory.weightBytes / 2 ** 20).toFixed(0)}) + key-value budget (${memory.kvBytes / 2 ** 20})` })
+    show({ what: 'peak resident memory', unit: 'MiB', flyball: memory.peakBytes / 2 ** 20, note: `${percent(memory.ratio)} of weights (${(memory.weightBytes / 2 ** 20).toFixed(0)}) + key-value budget (${memory.kvBytes / 2 ** 20}, ${percent(memory.filled)} of it in use)` })
   }
   let int8VsF32 = NaN
   const plainBytes = engine.info.parameters * 4

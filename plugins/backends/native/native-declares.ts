@@ -9,7 +9,7 @@ const STEP_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 export const NATIVE_KNOBS = {
   maxSequences: knob({ name: 'native.max_sequences', default: 64, min: 1, max: 1_024, integer: true, unit: '{sequence}', doc: 'Sequences decoded together: more finish more per second, each of them slower. The engine’s own cap, set when it was opened, holds as well.', scope, maxUp: 1.25, maxDown: 0.5, cooldownMs: 2_000, safeDirection: 'down' }),
-  tokensPerStep: knob({ name: 'native.tokens_per_step', default: 512, min: 16, max: 8_192, integer: true, unit: '{token}', doc: 'Tokens of one forward pass, prompts and decodes together: fewer keep decoding smooth beside long prompts, more compute prompts faster.', scope, maxUp: 1.5, maxDown: 0.5, cooldownMs: 2_000, safeDirection: 'down' }),
+  tokensPerStep: knob({ name: 'native.tokens_per_step', default: 512, min: 16, max: 8_192, integer: true, unit: '{token}', doc: 'Tokens of one forward pass, prompts and decodes together: fewer keep decoding smooth beside long prompts, more compute prompts faster. Each takes memory beside the key-value budget: 50 KB on a model of 1.2B parameters.', scope, maxUp: 1.5, maxDown: 0.5, cooldownMs: 2_000, safeDirection: 'down' }),
   attentionWindow: knob({ name: 'native.attention_window', default: 0, min: 0, max: 1_048_576, integer: true, unit: '{token}', doc: 'Latest positions that attention sees, beside the sinks; 0: the model’s own. Fewer cost less time and quality.', scope, tunable: false }),
 } as const
 

@@ -256,7 +256,8 @@ std::vector<float> product(const Kernels& kernels, const Panel& w, const std::ve
 
 // One stored key or value; layouts in kernels.h.
 float storedAt(const AttendArgs& a, bool key, int32_t position, int32_t d) {
-  const uint8_t* page = (key ? a.k : a.v)[position / kPage];
+  const uint8_t* const* pages = key ? a.k : a.v;
+  const uint8_t* page = pages[position / kPage];
   const int32_t t = position % kPage, hd = a.headDim;
   if (a.kvType == kKvF32) return reinterpret_cast<const float*>(page)[key ? d * kPage + t : t * hd + d];
   const uint16_t* halves = reinterpret_cast<const uint16_t*>(page);
@@ -291,7 +292,11 @@ bool attentionHolds(const AttendArgs& a, const Kernels* kernels) {
       largest = std::max(largest, dot);
       mostTerms = std::max(mostTerms, terms);
     }
-    for (double& weight : weights) total += weight = std::exp(weight - largest);
+    // two statements: GCC 12 with its undefined-behaviour checks gets `total += weight = …` wrong
+    for (double& weight : weights) {
+      weight = std::exp(weight - largest);
+      total += weight;
+    }
     double share = 1e-5 * (1 + mostTerms);
     // the sum of values is rounded to half precision at every position: a walk of steps of at most 2^-11, taken six deviations far
     if (a.kvType == kKvHalf) share += 6 * 0x1p-11 * std::sqrt(static_cast<double>(seen.size()) / 3);
