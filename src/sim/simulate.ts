@@ -148,6 +148,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   await clock.runWhile(() => !allArrived || (clients.open > 0 && clock.monoMs() < quietAtMs))
   const states = governor.loop.states()
   const spanMs = Math.max(1, lastMs)
+  clients.end()
   await governor.close()
   await clock.quiet()
 

@@ -42,6 +42,9 @@ export class SimulatedClients {
   readonly #parts: ClientParts
   /** Requests without an end yet. */
   open = 0
+  /** What ends those that wait to come back. */
+  readonly #returning = new Set<() => void>()
+  #over = false
 
   constructor(parts: ClientParts) {
     this.#parts = parts
@@ -50,6 +53,12 @@ export class SimulatedClients {
   send(request: TraceRequest): void {
     this.open++
     this.#attempt(request, this.#parts.clock.monoMs(), 0)
+  }
+
+  /** The run is over: nobody comes back, and who meant to has missed. */
+  end(): void {
+    this.#over = true
+    for (const end of [...this.#returning]) end()
   }
 
   #attempt(request: TraceRequest, firstMs: number, tries: number): void {
@@ -91,22 +100,32 @@ export class SimulatedClients {
   #ended(request: TraceRequest, call: LiveCall, firstMs: number, tries: number, error: FlyballError | undefined, value: unknown): void {
     const { clock, metrics, options } = this.#parts
     const settlement = call.settlement as Settlement
-    const { outcome, timings } = settlement
-    const serviceMs = timings.dispatchedMs === undefined ? 0 : (timings.endMs ?? timings.dispatchedMs) - timings.dispatchedMs
-    metrics.serviceMs += serviceMs
+    const { outcome } = settlement
+    metrics.serviceMs += serviceMsOf(settlement)
     if (outcome !== 'ok') metrics.reject(settlement.reason ?? outcome)
-    if (RETRIED.test(outcome) && tries < options.retries) {
+    if (!this.#over && RETRIED.test(outcome) && tries < options.retries) {
       const after = options.honourRetryAfter ? error?.retryAfterMs : undefined
       const waitMs = after !== undefined && after < MAX_RETRY_AFTER_MS ? after : Math.min(MAX_BACKOFF_MS, options.backoffMs * 2 ** tries) * (1 - 0.25 * this.#parts.random())
       // Whoever would come back after having gone away does not.
       if (request.abortAfterMs === undefined || clock.monoMs() + waitMs < firstMs + request.abortAfterMs) {
-        clock.after(waitMs, () => this.#attempt(request, firstMs, tries + 1))
+        const end = (): void => this.#last(request, call, firstMs, settlement, value)
+        this.#returning.add(end)
+        clock.after(waitMs, () => {
+          if (this.#returning.delete(end)) this.#attempt(request, firstMs, tries + 1)
+        })
         return
       }
     }
+    this.#last(request, call, firstMs, settlement, value)
+  }
+
+  /** No further attempt. */
+  #last(request: TraceRequest, call: LiveCall, firstMs: number, settlement: Settlement, value: unknown): void {
+    const { metrics } = this.#parts
+    const { outcome, timings } = settlement
     this.open--
     const end = endOf(request, call.slo, settlement, firstMs, this.#parts.startMs)
-    if (end.met) metrics.usefulMs += serviceMs
+    if (end.met) metrics.usefulMs += serviceMsOf(settlement)
     // Callers who would leave before their targets could be missed say nothing; the same ones under every policy.
     if (leavesEarly(request, call.slo)) metrics.outcomes.set('left early', (metrics.outcomes.get('left early') ?? 0) + 1)
     else {
@@ -119,6 +138,8 @@ export class SimulatedClients {
     }
   }
 }
+
+const serviceMsOf = ({ timings: { dispatchedMs, endMs } }: Settlement): number => (dispatchedMs === undefined ? 0 : (endMs ?? dispatchedMs) - dispatchedMs)
 
 const leavesEarly = ({ abortAfterMs }: TraceRequest, slo: SloClass): boolean => abortAfterMs !== undefined && abortAfterMs <= (slo.e2eMs ?? slo.ttftMs ?? slo.startMs ?? 0)
 

@@ -32,10 +32,13 @@ describe('a simulated run', () => {
     expect(result.phases.reduce((sum, phase) => sum + phase.offered, 0)).toBe(made.requests.length)
   })
 
-  it('counts requests that are still open at the end as missed', async () => {
-    const hopeless = await run([{ name: 'flood', durationS: 5, perS: 2_000, mix: [{ share: 1, work: 1 }] }], 1, { plugins: [], drainMs: 1_000, client: { retries: 0 } })
-    expect(hopeless.offered).toBeGreaterThan(9_000)
-    expect(hopeless.goodput).toBeLessThan(0.2)
+  it.for([0, 2])('counts requests that are still open at the end as missed, those that would have come back (%i times) as well', async (retries) => {
+    const flood = generate([{ name: 'flood', durationS: 5, perS: 2_000, mix: [{ share: 1, work: 1 }] }], 1)
+    for (const knobs of [{}, { 'lane.max_queue': 100 }]) {
+      const hopeless = await simulate({ ...flood, plant, classes, plugins: [], seed: 1, drainMs: 1_000, client: { retries }, knobs })
+      expect(hopeless.offered).toBe(flood.requests.length)
+      expect(hopeless.goodput).toBeLessThan(0.2)
+    }
   })
 
   it('leaves requests whose caller would have left anyway out of the count, under every policy the same ones', async () => {
