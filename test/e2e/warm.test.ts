@@ -91,14 +91,14 @@ async function roundsOf(config: string): Promise<Round[]> {
   return rounds
 }
 
-it.for(BOUNDS_UPSTREAM)('the first request after ready, to an upstream that takes $headMs ms, takes at most $bound × one that comes later; nobody is asked anything before', async ({ headMs, bound }) => {
+it.for(BOUNDS_UPSTREAM)('the first request after ready, to an upstream that takes $headMs ms, takes at most $bound × one that comes later; nobody is asked anything before', { timeout: 60_000 }, async ({ headMs, bound }) => {
   const upstream = await fakeUpstream({ headMs })
   onTestFinished(upstream.close)
   const plugins = '[outside, genai, usage, cache, { throttle: { utilisationSignal: outside.gpu_use } }, priority, batching, warmup]'
   const rounds = await roundsOf(configured(`backends: { up: { type: openai, baseUrl: ${upstream.url}/v1, models: [m] } }\nplugins: ${plugins}`))
   expect(median(rounds.map(({ firstMs, apartMs }) => firstMs / apartMs)), JSON.stringify(rounds)).toBeLessThanOrEqual(bound)
   expect(upstream.requests.filter(({ path }) => !path.endsWith('/models'))).toHaveLength(ROUNDS * (1 + 2 * LATER))
-}, 60_000)
+})
 
 need('native').it(`the first request after ready takes at most ${BOUND_APART} × one that comes later`, async () => {
   const rounds = await roundsOf(configured(`backends:\n  n: { type: native, engine: cpu, model: ${JSON.stringify(MODEL)}, modelName: m, maxSequences: 4 }\nplugins: [throttle, priority]`))
