@@ -1,7 +1,7 @@
 /**
- * What tracing costs. In one process: between two, what a heap happens to hold and a compiler happens to have optimised
- * differ by more. Governors that differ in their tracer alone are loaded in turns, in many short slices, and each slice is
- * compared with those of its own round.
+ * What tracing costs. Of one governor, whose tracer is switched: between two, even in one process, what the compiler
+ * happens to have optimised and the collector to keep differs by more. Modes take turns in many short slices, and each slice
+ * is compared with those of its own round.
  */
 import { quantile, runLoad, type LoadShape } from './load.ts'
 import { startChild, type Child } from './process.ts'
@@ -31,7 +31,7 @@ const ORDERS: readonly (readonly Mode[])[] = MODES.flatMap((first) => MODES.filt
 const WARM_UP_REQUESTS = 3_000
 
 export async function tracing(upstream: string, shapes: readonly LoadShape[], rounds: number, seconds: number): Promise<Tracing> {
-  const child = await startChild('candidates/flyball', [upstream, ...MODES])
+  const child = await startChild('candidates/flyball', [upstream])
   try {
     for (const shape of shapes) for (const mode of MODES) for (let requests = 0; requests < WARM_UP_REQUESTS; ) requests += (await slice(child, mode, shape, seconds)).requests
     const spent = new Map(shapes.map((shape) => [shape, { untraced: [], sampled10: [], full: [] } as Record<Mode, number[]>]))

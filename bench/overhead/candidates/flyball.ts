@@ -1,7 +1,6 @@
 /**
- * flyball with everything on: spans into an in-process exporter, metrics, a cache that misses, throttle, priority. Arguments:
- * the upstream, and how much is traced (`full`, `sampled10`, `untraced`); when several are given each has a governor and an
- * address of its own in this one process, so that they share heap, compiler and collector.
+ * flyball with everything on: spans into an in-process exporter, metrics, a cache that misses, throttle, priority. Under
+ * `/full`, `/sampled10` and `/untraced` it is the same governor, and only its tracer another: what differs is tracing alone.
  */
 import express from 'express'
 import { trace, type Tracer } from '@opentelemetry/api'
@@ -10,9 +9,7 @@ import { createGovernor, startTelemetry } from '../../../src/index.ts'
 import { batching, cache, openai, priority, throttle } from '../../../plugins/builtin.ts'
 import { serveCandidate } from '../candidate.ts'
 
-const SHARES: Readonly<Record<string, number>> = { full: 1, sampled10: 0.1, untraced: 0 }
-const [upstream, ...given] = process.argv.slice(2) as [string, ...string[]]
-const modes = given.length > 0 ? given : ['full']
+const [upstream] = process.argv.slice(2) as [string]
 
 /** Takes every span and keeps none: what is measured is making them, not a store of them. */
 const exporter = {
@@ -21,28 +18,43 @@ const exporter = {
   forceFlush: () => Promise.resolve(),
 }
 
-/** Untraced: what a host without tracing has, the API alone. */
 function tracerFor(share: number): Tracer {
-  if (share === 0) return trace.getTracer('flyball')
   const root = new TraceIdRatioBasedSampler(share)
   return new TracerProvider({ spanProcessors: [new BatchSpanProcessor({ exporter })], sampler: new ParentBasedSampler({ root }) }).getTracer('flyball')
 }
 
-// Metrics for all; no span processor: tracers are handed over one by one.
+const full = tracerFor(1)
+// Untraced is what a host without tracing has, the API alone.
+const tracers = new Map([['/full', full], ['/sampled10', tracerFor(0.1)], ['/untraced', trace.getTracer('flyball')]])
+/** Of the calls that come now: the bench loads one address at a time. */
+let current = full
+const tracer: Tracer = {
+  startSpan: (name, options, context) => current.startSpan(name, options, context),
+  startActiveSpan: () => {
+    throw new TypeError('not used')
+  },
+}
+
+// Metrics for all; no span processor: the tracer is handed over.
 await startTelemetry({ serviceName: 'bench' })
+const governor = createGovernor({
+  backends: [openai({ name: 'mock', baseUrl: `${upstream}/v1`, models: ['mock'] })],
+  // Hits are asked for with temperature 0; everything else passes the cache as a miss would.
+  plugins: [cache(), throttle(), priority(), batching()],
+  // A closed loop on a busy machine would rightly be shed at the default of 500 ms: then refusals would be measured.
+  classes: [{ name: 'interactive', priority: 0, startMs: 60_000, quantile: 0.95 }],
+  knobs: { 'throttle.limit': 512 },
+  tracer,
+})
+await governor.start()
+const gateway = governor.gateway()
 const app = express()
 app.disable('x-powered-by')
-for (const mode of modes) {
-  const governor = createGovernor({
-    backends: [openai({ name: 'mock', baseUrl: `${upstream}/v1`, models: ['mock'] })],
-    // Hits are asked for with temperature 0; everything else passes the cache as a miss would.
-    plugins: [cache(), throttle(), priority(), batching()],
-    // A closed loop on a busy machine would rightly be shed at the default of 500 ms: then refusals would be measured.
-    classes: [{ name: 'interactive', priority: 0, startMs: 60_000, quantile: 0.95 }],
-    knobs: { 'throttle.limit': 512 },
-    tracer: tracerFor(SHARES[mode] as number),
+app.use('/v1', gateway)
+for (const [path, chosen] of tracers) {
+  app.use(`${path}/v1`, (req, res, next) => {
+    current = chosen
+    gateway(req, res, next)
   })
-  await governor.start()
-  app.use(`${modes.length > 1 ? `/${mode}` : ''}/v1`, governor.gateway())
 }
 serveCandidate(app)
