@@ -1,10 +1,11 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
+/** Tests of a time that a user waits: a neighbour on the same cores would be measured instead. */
+const ALONE = ['test/e2e/warm.test.ts']
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    exclude: ['**/node_modules/**', 'dist/**'],
     // processes, not threads: tests of signals, working directories and native add-ons need a process of their own
     pool: 'forks',
     // one test file a core: the end-to-end files start servers and worker threads of their own
@@ -18,5 +19,9 @@ export default defineConfig({
     restoreMocks: true,
     unstubEnvs: true,
     unstubGlobals: true,
+    projects: [
+      { extends: true, test: { name: 'together', include: ['test/**/*.test.ts'], exclude: ['**/node_modules/**', 'dist/**', ...ALONE] } },
+      { extends: true, test: { name: 'alone', include: ALONE, maxWorkers: 1, sequence: { groupOrder: 1 } } },
+    ],
   },
 })
