@@ -46,5 +46,6 @@ export const builtin: Registry = {
     }),
   },
   plugins: { batching, cache, genai, outside, priority, throttle, usage, warmup },
+  asks: { outside: ['pages', 'promql'] },
   variables: ['FLYBALL_NATIVE_ISA'],
 }

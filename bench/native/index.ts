@@ -169,9 +169,11 @@ export async function run(args: readonly string[]): Promise<void> {
   if (!skip.has('memory') && process.platform === 'linux') {
     const script = fileURLToPath(new URL(`./peak-memory${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url))
     const { stdout } = await promisify(execFile)(process.execPath, [script, model])
-    const memory = JSON.parse(stdout) as { peakBytes: number; weightBytes: number; kvBytes: number; filled: number; ratio: number }
+    const memory = JSON.parse(stdout) as { startBytes: number; openBytes: number; peakBytes: number; weightBytes: number; kvBytes: number; filled: number; ratio: number }
     memoryRatio = memory.ratio
-    show({ what: 'peak resident memory', unit: 'MiB', flyball: memory.peakBytes / 2 ** 20, note: `${percent(memory.ratio)} of weights (${(memory.weightBytes / 2 ** 20).toFixed(0)}) + key-value budget (${memory.kvBytes / 2 ** 20}, ${percent(memory.filled)} of it in use)` })
+    const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0)
+    const beside = `beside them ${mib(memory.startBytes)} before the model is opened, ${mib(memory.openBytes - memory.startBytes - memory.weightBytes)} for opening it`
+    show({ what: 'peak resident memory', unit: 'MiB', flyball: memory.peakBytes / 2 ** 20, note: `${percent(memory.ratio)} of weights (${mib(memory.weightBytes)}) + key-value budget (${mib(memory.kvBytes)}, ${percent(memory.filled)} of it in use); ${beside}` })
   }
   let int8VsF32 = NaN
   const plainBytes = engine.info.parameters * 4

@@ -12,7 +12,9 @@ const STEPS = 16
 
 const [file = '', kvMiB = '256'] = process.argv.slice(2)
 const kvBytes = Number(kvMiB) * 2 ** 20
+const { rss: startBytes } = process.memoryUsage()
 const engine = await CpuEngine.open(file, { kvBudgetBytes: kvBytes })
+const { rss: openBytes } = process.memoryUsage()
 const length = Math.min(engine.info.contextLength, Math.floor(engine.stats().kvCapacityTokens / SEQUENCES)) - 2 * STEPS
 let most = 0
 await Promise.all(Array.from({ length: SEQUENCES }, async (_, seed) => {
@@ -24,5 +26,5 @@ await Promise.all(Array.from({ length: SEQUENCES }, async (_, seed) => {
 }))
 const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? NaN) * 1024
 const filled = most / engine.stats().kvCapacityTokens
-process.stdout.write(`${JSON.stringify({ peakBytes: peak, weightBytes: engine.weightBytes, kvBytes, filled, ratio: peak / (engine.weightBytes + kvBytes) })}\n`)
+process.stdout.write(`${JSON.stringify({ startBytes, openBytes, peakBytes: peak, weightBytes: engine.weightBytes, kvBytes, filled, ratio: peak / (engine.weightBytes + kvBytes) })}\n`)
 await engine.close()

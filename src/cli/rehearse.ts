@@ -31,8 +31,11 @@ export async function rehearseUpstreams(governor: Governor, config: Config, file
   try {
     const stand = await standIn(config, file)
     if (!stand) return
-    for (const model of stand.models) for (const path of CONVERSATIONS) await converse(governor, `${stand.url}${path}`, model, log, {})
-    await stand.close()
+    try {
+      for (const model of stand.models) for (const path of CONVERSATIONS) await converse(governor, `${stand.url}${path}`, model, log, {})
+    } finally {
+      await stand.close()
+    }
   } catch (error) {
     log.debug({ err: error }, 'no rehearsal')
   }

@@ -1,7 +1,7 @@
 /**
  * A server like the configured one, in front of an upstream that is not there: what it runs is the same code, and costs
- * nobody anything. It has a governor of its own, without loops or others' plugins; what
- * it counts and traces is told to nobody.
+ * nobody anything. It has a governor of its own, without loops or others' plugins; it asks nobody, and tells nobody what it
+ * counts and traces.
  */
 import { createServer, type ServerResponse } from 'node:http'
 import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics'
@@ -72,31 +72,33 @@ export async function standIn(config: Config, file: string): Promise<StandIn | u
     })
   })
   const upstreamUrl = `http://${LOOPBACK}:${await listenOn(upstream, 0, LOOPBACK)}`
+  let governor: Governor | undefined
+  const app = express()
+  const server = createServer(app)
+  async function close(): Promise<void> {
+    await governor?.close()
+    await Promise.all([closeServer(server), closeServer(upstream)])
+  }
   try {
     const backends: Config['backends'] = {}
     // Models are named by place: the names of the real ones are not needed, nor their keys.
     for (const [i, { address, options }] of [...kinds.values()].entries()) backends[`rehearsal-${i}`] = { ...options, apiKey: 'none', models: [`rehearsal-${i}`], [address]: upstreamUrl }
-    const governor = await governorLike(config, backends, file)
-    const app = express()
+    governor = await governorLike(config, backends, file)
     app.use('/', governor.gateway())
-    const server = createServer(app)
-    return {
-      models: Object.keys(backends),
-      url: `http://${LOOPBACK}:${await listenOn(server, 0, LOOPBACK)}`,
-      async close() {
-        await governor.close()
-        await Promise.all([closeServer(server), closeServer(upstream)])
-      },
-    }
+    return { models: Object.keys(backends), url: `http://${LOOPBACK}:${await listenOn(server, 0, LOOPBACK)}`, close }
   } catch (thrown) {
-    await closeServer(upstream)
+    await close()
     throw thrown
   }
 }
 
 async function governorLike(config: Config, backends: Config['backends'], file: string): Promise<Governor> {
   const { stateFile: _stateFile, switchback: _switchback, ...rest } = config
-  const ours = config.plugins.filter((plugin) => Object.hasOwn(builtin.plugins, typeof plugin === 'string' ? plugin : (Object.keys(plugin)[0] as string)))
+  const ours = config.plugins.flatMap((plugin) => {
+    const [[name, given]] = (typeof plugin === 'string' ? [[plugin, {}]] : Object.entries(plugin)) as [[string, unknown]]
+    const asked = new Set(builtin.asks?.[name])
+    return Object.hasOwn(builtin.plugins, name) ? [{ [name]: Object.fromEntries(Object.entries(given ?? {}).filter(([option]) => !asked.has(option))) }] : []
+  })
   const options = await buildGovernorOptions({ ...rest, backends, plugins: ours, knobs: {}, loops: 'off' }, { registry: builtin, file })
   return createGovernor({ ...options, meter: new MeterProvider({ readers: [new Unread()] }).getMeter('rehearsal'), tracer: new TracerProvider().getTracer('rehearsal') })
 }

@@ -18,6 +18,8 @@ export interface BackendFactory<O = never> {
 export interface Registry {
   readonly backends: Readonly<Record<string, BackendFactory>>
   readonly plugins: Readonly<Record<string, PluginFactory<never>>>
+  /** Options that make a plugin ask others, by its name: who only rehearses leaves them out. */
+  readonly asks?: Readonly<Record<string, readonly string[]>>
   /** Environment variables that these read, beside those of their knobs. */
   readonly variables?: readonly string[]
 }

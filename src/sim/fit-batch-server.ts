@@ -18,14 +18,14 @@ export function fitBatchServer(points: readonly BatchPoint[], limits: { name?: s
   const line = theilSen(sorted.map(({ work, ms }) => ({ x: work, y: ms })))
   if (!line) throw new RangeError('fit: expected batches of different sizes, got all of one')
   const base = { kind: 'batch-server', name: limits.name ?? 'fitted', slots: limits.slots ?? 1, maxBatch: limits.maxBatch ?? Math.ceil(sorted.at(-1)?.work ?? 1), ...rounded({ baseMs: Math.max(0, line.intercept), perWorkMs: Math.max(0, line.slope) }) } as const
-  const errorsOf = (curve?: [number, number][]): number[] => {
+  const ratiosOf = (curve?: [number, number][]): number[] => {
     const plant = readPlant(curve ? { ...base, curve } : base, 'fit')
     return sorted.map(({ work, ms }) => ms / Math.max(1e-6, plant.kind === 'batch-server' ? batchTimeMs(plant, work) : 0))
   }
-  const sum = (ratios: readonly number[]): number => ratios.reduce((total, ratio) => total + Math.abs(ratio - 1), 0)
+  const errorOf = (ratios: readonly number[]): number => ratios.reduce((total, ratio) => total + Math.abs(ratio - 1), 0)
   const curve = curveOf(sorted)
-  const worth = curve.length > 1 && sum(errorsOf(curve)) < (1 - CURVE_GAIN) * sum(errorsOf())
-  const ratios = errorsOf(worth ? curve : undefined)
+  const worth = curve.length > 1 && errorOf(ratiosOf(curve)) < (1 - CURVE_GAIN) * errorOf(ratiosOf())
+  const ratios = ratiosOf(worth ? curve : undefined)
   return {
     plant: readPlant({ ...base, ...(worth ? { curve } : {}), noise: Number(spreadOf(ratios.map(Math.log)).toPrecision(3)) }, 'fit'),
     quality: { points: points.length, medianError: quantile(ratios.map((ratio) => Math.abs(ratio - 1)), 0.5) },

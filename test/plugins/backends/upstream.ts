@@ -65,6 +65,20 @@ export function sendPieces(res: ServerResponse, pieces: readonly Uint8Array[], c
   next()
 }
 
+/** The same bytes again and again, as fast as the reader takes them; tells how many have been given to the socket so far. */
+export function withoutEnd(socket: Socket, block: string): () => number {
+  let sent = 0
+  const more = (): void => {
+    while (!socket.destroyed) {
+      sent += block.length
+      if (!socket.write(block)) return
+    }
+  }
+  socket.on('drain', more)
+  more()
+  return () => sent
+}
+
 /** Writes raw bytes: for what no HTTP server would send. `onRequest` runs at the first bytes of each connection. */
 export function rawUpstream(onRequest: (socket: Socket, bytes: Buffer) => void): Promise<Upstream> {
   return started(createNetServer((socket) => socket.once('data', (bytes) => onRequest(socket, bytes))), [])

@@ -9,7 +9,7 @@ import { openai, type OpenAiOptions } from '../../../../plugins/backends/openai/
 import { createGovernor, type Governor } from '../../../../src/index.ts'
 import { listen, type Listening } from '../../../support/listen.ts'
 import { waitFor } from '../../../support/wait-for.ts'
-import { rawUpstream, type Upstream } from '../upstream.ts'
+import { rawUpstream, withoutEnd, type Upstream } from '../upstream.ts'
 
 const opened: { close(): Promise<void> }[] = []
 afterEach(async () => {
@@ -98,34 +98,27 @@ it('a stream that announced its length and breaks: the error in band is not cut 
 
 it('a client that reads slowly: upstream is held back through the whole gateway, memory flat', async () => {
   const block = piece(TOKEN.replace('"a"', `"${'x'.repeat(32 * 1024)}"`))
-  let sent = 0
+  let sent = (): number => 0
   const { server, governor, upstream } = await gateway((socket, bytes) => {
     if (bytes.toString().startsWith('GET')) return void socket.end(json('{"data":[]}'))
     socket.write(SSE_HEAD)
-    const more = (): void => {
-      while (!socket.destroyed) {
-        sent += block.length
-        if (!socket.write(block)) return
-      }
-    }
-    socket.on('drain', more)
-    more()
+    sent = withoutEnd(socket, block)
   }, { maxReplyBytes: 1024 ** 3 })
   const { arrayBuffers } = process.memoryUsage()
   const body = JSON.stringify({ ...ASK, stream: true })
   const client = connect(server.port, '127.0.0.1')
   client.write(`POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
   client.pause()
-  await waitFor(() => sent > 0)
+  await waitFor(() => sent() > 0)
   await new Promise((resolve) => setTimeout(resolve, 400))
-  const stuck = sent
+  const stuck = sent()
   await new Promise((resolve) => setTimeout(resolve, 200))
-  expect(sent).toBe(stuck)
+  expect(sent()).toBe(stuck)
   // Kernel buffers of two connections, and ours between them.
   expect(stuck).toBeLessThan(32 * 1024 * 1024)
   expect(process.memoryUsage().arrayBuffers - arrayBuffers).toBeLessThan(16 * 1024 * 1024)
   client.resume()
-  await waitFor(() => sent > 2 * stuck)
+  await waitFor(() => sent() > 2 * stuck)
   client.destroy()
   await waitFor(() => governor.lane('up').inFlight === 0 && upstream.open.size === 0)
 })

@@ -6,7 +6,7 @@ import { FlyballError, type Backend, type Reply } from '../../../../src/index.ts
 import { manualClock } from '../../../support/manual-clock.ts'
 import { waitFor } from '../../../support/wait-for.ts'
 import { readAll, serve, wireCall } from '../backend-calls.ts'
-import { rawUpstream, type Upstream } from '../upstream.ts'
+import { rawUpstream, withoutEnd, type Upstream } from '../upstream.ts'
 
 const open: { close(): Promise<void> }[] = []
 afterEach(async () => {
@@ -291,29 +291,22 @@ describe('inside a stream', () => {
 
   it('lets a slow reader slow the upstream down, memory flat', async () => {
     const block = piece(token('x'.repeat(32 * 1024)))
-    let sent = 0
+    let sent = (): number => 0
     const { upstream, backend } = await against((socket) => {
       socket.write(SSE_HEAD)
-      const more = (): void => {
-        while (!socket.destroyed) {
-          sent += block.length
-          if (!socket.write(block)) return
-        }
-      }
-      socket.on('drain', more)
-      more()
+      sent = withoutEnd(socket, block)
     })
     const reply = await serve(backend, streamCall())
     const body = reply.body[Symbol.asyncIterator]()
     await body.next()
     await new Promise((resolve) => setTimeout(resolve, 150))
-    const stuck = sent
+    const stuck = sent()
     await new Promise((resolve) => setTimeout(resolve, 150))
-    expect(sent).toBe(stuck)
+    expect(sent()).toBe(stuck)
     // What lies in kernel buffers and ours together: a few MB, and it stays there.
     expect(stuck).toBeLessThan(16 * 1024 * 1024)
     for (let i = 0; i < 400; i++) await body.next()
-    expect(sent).toBeGreaterThan(stuck)
+    expect(sent()).toBeGreaterThan(stuck)
     reply.cancel()
     await waitFor(() => upstream.open.size === 0)
   })
